@@ -1,0 +1,96 @@
+//! `lintan check`.
+
+use std::sync::atomic::AtomicBool;
+
+use lintan::engine::plan::Plan;
+use lintan::error::Result;
+use lintan::run::look;
+
+use super::progress::Bars;
+use super::{Common, Format, list_quarantined, print_json, text};
+
+/// Prints the effective configuration and the work plan.
+pub fn check(common: &Common, bars: &Bars, cancel: &AtomicBool) -> Result<u8> {
+    let settings = common.settings()?;
+    let plan = look(&settings, &|e| bars.event(e), cancel)?;
+    match common.format {
+        Format::Json => {
+            let configuration = serde_json::to_value(&settings.options).unwrap_or_default();
+            print_json(&serde_json::json!({ "configuration": configuration, "plan": facts(&plan) }))?;
+        }
+        Format::Text => {
+            text::line("# effective configuration")?;
+            text::line(settings.effective()?.trim_end())?;
+            text::line("")?;
+            text::line("# plan")?;
+            text::line(&format!("output folder   {}", settings.out.display()))?;
+            describe(&plan)?;
+        }
+    }
+    list_quarantined(&plan.quarantined);
+    Ok(if plan.quarantined.is_empty() { 0 } else { 3 })
+}
+
+/// The plan in figures.
+pub fn facts(plan: &Plan) -> serde_json::Value {
+    let first = plan.scenes.first().map(|s| s.scene.date().to_string());
+    let last = plan.scenes.last().map(|s| s.scene.date().to_string());
+    let missing: std::collections::BTreeMap<&str, usize> =
+        plan.scenes.iter().flat_map(|s| &s.layout.missing).fold(std::collections::BTreeMap::new(), |mut map, id| {
+            *map.entry(id.as_str()).or_default() += 1;
+            map
+        });
+    serde_json::json!({
+        "features": plan.parcels.features,
+        "parcels": plan.parcels.parcels.len(),
+        "parcel_area_ha": plan.parcels.parcels.iter().map(|p| p.area_ha).sum::<f64>(),
+        "scenes": plan.scenes.len(),
+        "first_scene_on": first,
+        "last_scene_on": last,
+        "scenes_outside_dates": plan.outside_dates,
+        "duplicates": plan.duplicates,
+        "scenes_lacking_index": missing,
+        "grids": plan.grids.iter().map(|(id, g)| serde_json::json!({
+            "grid_id": id,
+            "parcels": g.batches.iter().map(|b| b.touching().count()).sum::<usize>(),
+            "pixels": g.batches.iter().map(|b| b.pixels()).sum::<usize>(),
+        })).collect::<Vec<_>>(),
+        "scenes_done": plan.scenes.len() - plan.tasks.len(),
+        "scenes_pending": plan.tasks.len(),
+        "quarantined": plan.quarantined,
+    })
+}
+
+/// The plan in words.
+pub fn describe(plan: &Plan) -> Result<()> {
+    let area: f64 = plan.parcels.parcels.iter().map(|p| p.area_ha).sum();
+    text::line(&format!(
+        "parcels         {} of {} features, {area:.2} ha ({:.1} mu)",
+        plan.parcels.parcels.len(),
+        plan.parcels.features,
+        area * 15.0
+    ))?;
+    let span = match (plan.scenes.first(), plan.scenes.last()) {
+        (Some(a), Some(b)) => format!(", {} to {}", a.scene.date(), b.scene.date()),
+        _ => String::new(),
+    };
+    text::line(&format!("scenes          {}{span}", plan.scenes.len()))?;
+    if plan.outside_dates > 0 {
+        text::line(&format!("outside dates   {}", plan.outside_dates))?;
+    }
+    for d in &plan.duplicates {
+        text::line(&format!("duplicate       {} is used, {} is not ({})", d.kept, d.dropped, d.rule))?;
+    }
+    let facts = facts(plan);
+    if let Some(lacking) = facts["scenes_lacking_index"].as_object() {
+        for (index, n) in lacking {
+            text::line(&format!("without bands   {n} scenes cannot give {index}"))?;
+        }
+    }
+    for (id, grid) in &plan.grids {
+        let parcels: usize = grid.batches.iter().map(|b| b.touching().count()).sum();
+        let pixels: usize = grid.batches.iter().map(|b| b.pixels()).sum();
+        text::line(&format!("grid            {id}: {parcels} parcels, {pixels} pixels"))?;
+    }
+    text::line(&format!("to do           {} of {} scenes", plan.tasks.len(), plan.scenes.len()))
+}

@@ -1,0 +1,181 @@
+//! The command line: arguments in, exit code out. Results go to standard output, everything else to standard error.
+
+mod check;
+mod log;
+mod progress;
+mod run;
+mod status;
+mod text;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use lintan::config::Settings;
+use lintan::error::{Error, Quarantine};
+
+const AFTER: &str = "Exit codes: 0 done; 1 failed; 2 wrong usage, configuration or input; 3 done, but some scenes or parcels \
+                     were quarantined (they are listed with reasons).";
+
+/// Forest carbon evidence per parcel from Sentinel-2 and Landsat.
+#[derive(Parser)]
+#[command(name = "lintan", version, about, long_about = None, after_help = AFTER, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+    /// Say only what went wrong.
+    #[arg(short, long, global = true)]
+    quiet: bool,
+    /// Say more; twice for everything.
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    verbose: u8,
+    /// Format of log lines and errors on standard error.
+    #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text)]
+    log_format: LogFormat,
+}
+
+/// Format of the log.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Format of results.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// For people.
+    Text,
+    /// For programs.
+    Json,
+}
+
+/// What every command takes.
+#[derive(Args)]
+struct Common {
+    /// Configuration file (TOML); configs/example.toml shows every key.
+    config: PathBuf,
+    /// Output folder, in place of the configuration's [output] dir.
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Worker threads, in place of the configuration's [engine] threads; 0 takes every core.
+    #[arg(long, value_name = "N")]
+    threads: Option<usize>,
+    /// Format of the result on standard output.
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+}
+
+impl Common {
+    fn settings(&self) -> lintan::error::Result<Settings> {
+        let mut settings = Settings::load(&self.config)?;
+        if let Some(out) = &self.out {
+            settings.out.clone_from(out);
+        }
+        if let Some(threads) = self.threads {
+            settings.options.engine.threads = threads;
+        }
+        Ok(settings)
+    }
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Validate configuration and inputs and print the work plan; write nothing.
+    #[command(after_help = "Example:\n  lintan check configs/demo-romania.toml")]
+    Check(Common),
+    /// Do the work: scenes to parcel cube, observations, series, disturbances, stocks, deltas.
+    #[command(
+        after_help = "Examples:\n  lintan run configs/demo-romania.toml\n  lintan run project.toml --threads 8 --format json"
+    )]
+    Run {
+        #[command(flatten)]
+        common: Common,
+        /// Wait for another run on the same output folder instead of refusing.
+        #[arg(long)]
+        wait: bool,
+        /// Exit with 0 although scenes or parcels were quarantined.
+        #[arg(long)]
+        allow_quarantine: bool,
+    },
+    /// Show what is done, what is pending and what is quarantined, and why; write nothing.
+    #[command(after_help = "Example:\n  lintan status configs/demo-romania.toml --format json")]
+    Status(Common),
+}
+
+/// Parses, runs, reports.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let bars = progress::Bars::new(cli.quiet, cli.log_format == LogFormat::Json);
+    log::start(cli.quiet, cli.verbose, cli.log_format == LogFormat::Json, bars.clone());
+    let cancel = Arc::new(AtomicBool::new(false));
+    let asked = cancel.clone();
+    let handler = ctrlc::set_handler(move || {
+        if asked.swap(true, Ordering::SeqCst) {
+            // The second time somebody means it: files are atomic, so nothing breaks.
+            std::process::exit(1);
+        }
+        eprintln!("stopping; finished work is kept (press Ctrl-C again to stop at once)");
+    });
+    if let Err(e) = handler {
+        tracing::warn!("Ctrl-C will stop at once: {e}");
+    }
+    let result = match &cli.command {
+        Command::Check(common) => check::check(common, &bars, &cancel),
+        Command::Run { common, wait, allow_quarantine } => run::run(common, *wait, *allow_quarantine, &bars, &cancel),
+        Command::Status(common) => status::status(common, &bars, &cancel),
+    };
+    match result {
+        Ok(code) => ExitCode::from(code),
+        Err(e) => {
+            report(&e, cli.log_format == LogFormat::Json);
+            ExitCode::from(e.exit_code())
+        }
+    }
+}
+
+/// Says what went wrong, and what to do.
+fn report(e: &Error, json: bool) {
+    if json {
+        let mut fields =
+            serde_json::json!({ "level": "ERROR", "kind": e.kind(), "message": e.to_string(), "help": e.help() });
+        if let (Error::Config(c), Some(object)) = (e, fields.as_object_mut()) {
+            object.insert("file".into(), c.path.display().to_string().into());
+            object.insert("line".into(), c.line.into());
+            object.insert("field".into(), c.field.clone().into());
+            object.insert("found".into(), c.found.clone().into());
+            object.insert("expected".into(), c.expected.clone().into());
+        }
+        eprintln!("{fields}");
+        return;
+    }
+    eprintln!("error: {e}");
+    if let Some(help) = e.help() {
+        eprintln!("  help: {help}");
+    }
+}
+
+/// Lists what was set aside, on standard error.
+fn list_quarantined(quarantined: &[Quarantine]) {
+    const SHOWN: usize = 30;
+    if quarantined.is_empty() {
+        return;
+    }
+    eprintln!("quarantined ({}):", quarantined.len());
+    for q in quarantined.iter().take(SHOWN) {
+        eprintln!("  {} {} [{} at {}]: {}", q.subject.name(), q.id, q.reason.name(), q.stage.name(), q.message);
+    }
+    if quarantined.len() > SHOWN {
+        eprintln!("  ... and {} more in quarantine.parquet", quarantined.len() - SHOWN);
+    }
+}
+
+/// Prints a result as JSON.
+fn print_json(value: &serde_json::Value) -> lintan::error::Result<()> {
+    let text = serde_json::to_string_pretty(value).map_err(|e| Error::Internal(e.to_string()))?;
+    text::line(&text)
+}

@@ -1,0 +1,90 @@
+//! `lintan run`.
+
+use std::sync::atomic::AtomicBool;
+
+use lintan::error::Result;
+use lintan::run::{Behaviour, Summary};
+
+use super::progress::Bars;
+use super::{Common, Format, list_quarantined, print_json, text};
+
+/// Does the work and prints what came of it.
+pub fn run(common: &Common, wait: bool, allow_quarantine: bool, bars: &Bars, cancel: &AtomicBool) -> Result<u8> {
+    let settings = common.settings()?;
+    let progress = |e: lintan::engine::Event| bars.event(e);
+    let behaviour = Behaviour { wait, cancel, progress: &progress };
+    let summary = lintan::run::run(&settings, &behaviour)?;
+    match common.format {
+        Format::Json => print_json(&serde_json::to_value(&summary).unwrap_or_default())?,
+        Format::Text => print(&summary, &settings.options.observe.indices[0])?,
+    }
+    list_quarantined(&summary.quarantined);
+    let count = |name: &str| summary.counts.get(name).copied().unwrap_or(0);
+    if count("observations") == 0 {
+        eprintln!("error: nothing was observed: no parcel lies in a usable scene");
+        return Ok(1);
+    }
+    Ok(if summary.quarantined.is_empty() || allow_quarantine { 0 } else { 3 })
+}
+
+fn print(s: &Summary, index: &str) -> Result<()> {
+    let count = |name: &str| s.counts.get(name).copied().unwrap_or(0);
+    text::line(&format!(
+        "{} parcels, {} scenes ({} extracted now, {} raster blocks decoded, {} spared), {:.1} s",
+        count("parcels"),
+        count("scenes"),
+        count("tasks"),
+        count("blocks_decoded"),
+        count("blocks_spared"),
+        s.seconds
+    ))?;
+    text::line(&format!("results in {}", s.out.display()))?;
+    for t in &s.tables {
+        text::line(&format!("  {:<44} {:>9} rows", t.path, t.rows))?;
+    }
+    if s.parcels.is_empty() {
+        return Ok(());
+    }
+    text::line("")?;
+    let mut rows = vec![
+        [
+            "parcel",
+            "kind",
+            ">area ha",
+            ">scenes",
+            ">clear",
+            "last clear",
+            &format!(">{index}"),
+            ">lost ha",
+            ">delta t CO2e",
+            "use",
+        ]
+        .map(str::to_owned)
+        .to_vec(),
+    ];
+    let dash = || "-".to_owned();
+    let with_error = |(value, error): &(f64, f64)| format!("{value:.1} ± {error:.1}");
+    for p in &s.parcels {
+        rows.push(vec![
+            p.parcel_id.clone(),
+            p.kind.clone().unwrap_or_else(dash),
+            format!("{:.2}", p.area_ha),
+            p.scenes.to_string(),
+            p.clear_scenes.to_string(),
+            p.last_clear.as_ref().map_or_else(dash, |(day, _)| day.clone()),
+            p.last_clear.as_ref().map_or_else(dash, |(_, mean)| format!("{mean:.3}")),
+            p.disturbed_ha.map_or_else(dash, |(ha, se)| match se {
+                Some(se) if ha > 0.0 => format!("{ha:.2} ± {:.2}", 1.645 * se),
+                _ => format!("{ha:.2}"),
+            }),
+            p.delta_t_co2e.as_ref().map_or_else(dash, with_error),
+            p.status.clone().unwrap_or_else(dash),
+        ]);
+    }
+    text::table(&rows)?;
+    let more = count("parcels").saturating_sub(s.parcels.len() as u64);
+    if more > 0 {
+        text::line(&format!("... and {more} more parcels in the tables"))?;
+    }
+    text::line("± is half of the 90 % interval; `lost` is by the configured change method, `-` means not computed")
+}

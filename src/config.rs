@@ -1,0 +1,511 @@
+//! The configuration file: TOML to checked settings, and errors that name file, line, key, what was found, what is expected
+//! and what to do.
+//!
+//! Each algorithm owns its parameters; this file only puts them together and checks what concerns several of them. Unknown
+//! keys are errors: a misspelt parameter must not pass silently for its default.
+
+use std::path::{Path, PathBuf};
+
+use jiff::civil::Date;
+use serde::{Deserialize, Serialize};
+use toml::de::{DeTable, DeValue};
+
+use crate::carbon::biomass::Tier1Cover;
+use crate::carbon::deduction::Deduction;
+use crate::carbon::{ParameterSet, Pool};
+use crate::detect::two_date;
+use crate::digest::Sha256;
+use crate::error::{ConfigError, Error, Result};
+use crate::imagery::catalog;
+use crate::{index, parcel, series};
+
+/// `[project]`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Project {
+    /// Short name, used for the default output folder.
+    pub name: String,
+}
+
+/// `[observe]`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Observe {
+    /// Indices to compute.
+    pub indices: Vec<String>,
+    /// Pixel size for Sentinel-2, metres: 10 or 20. Landsat keeps its 30.
+    pub pixel_m: u32,
+    /// Sentinel-2 scene classes that count as clear.
+    pub scl_clear: Vec<u8>,
+    /// Pixels within this distance of cloud, cirrus or shadow are masked as well, metres.
+    pub mask_dilate_m: f64,
+    /// Observations with a smaller clear share are kept in the table and not used further.
+    pub min_clear_fraction: f64,
+}
+
+impl Default for Observe {
+    fn default() -> Self {
+        Observe {
+            indices: vec!["ndvi".into()],
+            pixel_m: 10,
+            scl_clear: vec![4, 5, 6],
+            mask_dilate_m: 0.0,
+            min_clear_fraction: 0.7,
+        }
+    }
+}
+
+/// `[change]`: one table a method.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Change {
+    /// Before and after, a plain rule.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub two_date: Option<two_date::Params>,
+}
+
+/// `[biomass]`: one table a method.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Biomass {
+    /// Default density of the forest type times cover: screening only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tier1_cover: Option<Tier1Cover>,
+}
+
+/// `[carbon]`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Carbon {
+    /// Name of a parameter set that comes with the program, or a TOML file.
+    pub parameter_set: String,
+    /// Pools that count.
+    pub pools: Vec<Pool>,
+}
+
+impl Default for Carbon {
+    fn default() -> Self {
+        Carbon { parameter_set: "ipcc-2006".into(), pools: vec![Pool::Aboveground, Pool::Belowground] }
+    }
+}
+
+/// `[account]`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Account {
+    /// Start and end of each period.
+    pub periods: Vec<[Date; 2]>,
+    /// Rule for uncertainty deductions; without one nothing is creditable.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub deduction: Option<Deduction>,
+}
+
+/// `[output]`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Output {
+    /// Folder for everything a run leaves; `out/<project name>` beside the configuration when not given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dir: Option<PathBuf>,
+}
+
+/// `[engine]`: how the work is done; never changes a result.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Engine {
+    /// Worker threads; 0 takes every core.
+    pub threads: usize,
+    /// Memory budget, GiB.
+    pub memory_gib: f64,
+}
+
+impl Default for Engine {
+    fn default() -> Self {
+        Engine { threads: 0, memory_gib: 4.0 }
+    }
+}
+
+/// The whole file.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Options {
+    /// Who.
+    pub project: Project,
+    /// Where the parcels are.
+    pub parcels: parcel::Params,
+    /// Where the scenes are.
+    pub scenes: catalog::Params,
+    /// From scenes to observations.
+    #[serde(default)]
+    pub observe: Observe,
+    /// From observations to series.
+    #[serde(default)]
+    pub series: series::Params,
+    /// From pixels to disturbances.
+    #[serde(default)]
+    pub change: Change,
+    /// From indices to biomass.
+    #[serde(default)]
+    pub biomass: Biomass,
+    /// From biomass to carbon.
+    #[serde(default)]
+    pub carbon: Carbon,
+    /// From stocks to deltas.
+    #[serde(default)]
+    pub account: Account,
+    /// Where results go.
+    #[serde(default)]
+    pub output: Output,
+    /// How the work is done.
+    #[serde(default)]
+    pub engine: Engine,
+}
+
+/// Checked settings.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The file.
+    pub path: PathBuf,
+    /// Folder that relative paths are relative to.
+    pub base: PathBuf,
+    /// Its values, defaults filled in.
+    pub options: Options,
+    /// The parameter set, when a biomass method is configured.
+    pub parameters: Option<ParameterSet>,
+    /// Output folder.
+    pub out: PathBuf,
+    /// Digest of every setting that can change a table.
+    pub science: Sha256,
+}
+
+impl Settings {
+    /// Reads and checks a configuration file.
+    ///
+    /// # Errors
+    /// The file cannot be read, or a value in it cannot be used.
+    pub fn load(path: &Path) -> Result<Self> {
+        let text = std::fs::read_to_string(path).map_err(|e| {
+            Error::from(ConfigError {
+                path: path.to_path_buf(),
+                line: None,
+                field: "configuration file".into(),
+                found: format!("a file that cannot be read ({e})"),
+                expected: "a TOML file".into(),
+                help: "give the path of a configuration; configs/example.toml shows every key".into(),
+            })
+        })?;
+        Self::parse(path, &text)
+    }
+
+    /// Checks the text of a configuration file that stands at `path`.
+    ///
+    /// # Errors
+    /// A value that cannot be used.
+    pub fn parse(path: &Path, text: &str) -> Result<Self> {
+        let options: Options = toml::from_str(text).map_err(|e| syntax(path, text, &e))?;
+        let base = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_path_buf();
+        let check = Check { path, text };
+        check.values(&options)?;
+        let parameters = match options.biomass.tier1_cover {
+            Some(_) => Some(check.parameter_set(&options.carbon.parameter_set, &base)?),
+            None => None,
+        };
+        let dir = options.output.dir.clone().unwrap_or_else(|| Path::new("out").join(&options.project.name));
+        let science = Sha256::of_json(&(
+            env!("CARGO_PKG_VERSION"),
+            (&options.parcels.id, &options.parcels.kind, &options.parcels.kind_values, &options.parcels.attributes),
+            (&options.scenes.start, &options.scenes.end),
+            (&options.observe, &options.series, &options.change, &options.biomass),
+            (&options.carbon, &options.account, parameters.as_ref().map(|p| p.sha256().to_owned())),
+        ))?;
+        Ok(Settings { path: path.to_path_buf(), out: base.join(dir), base, options, parameters, science })
+    }
+
+    /// The effective configuration, defaults filled in, as TOML.
+    ///
+    /// # Errors
+    /// Only by a mistake of ours.
+    pub fn effective(&self) -> Result<String> {
+        toml::to_string_pretty(&self.options).map_err(|e| Error::Internal(format!("effective configuration: {e}")))
+    }
+
+    /// Worker threads.
+    pub fn threads(&self) -> usize {
+        match self.options.engine.threads {
+            0 => std::thread::available_parallelism().map_or(1, usize::from),
+            n => n,
+        }
+    }
+}
+
+/// Line of a byte offset, from 1.
+fn line_at(text: &str, offset: usize) -> usize {
+    text.as_bytes()[..offset.min(text.len())].iter().filter(|b| **b == b'\n').count() + 1
+}
+
+/// Line of a dotted key, or of the last part of it that is there.
+fn line_of(text: &str, key: &str) -> Option<usize> {
+    let document = DeTable::parse(text).ok()?;
+    let mut table = document.get_ref();
+    let mut line = None;
+    for part in key.split('.') {
+        let (name, value) = table.iter().find(|(k, _)| k.get_ref().as_ref() == part)?;
+        line = Some(line_at(text, name.span().start));
+        match value.get_ref() {
+            DeValue::Table(inner) => table = inner,
+            _ => break,
+        }
+    }
+    line
+}
+
+/// The parser's error in our terms.
+fn syntax(path: &Path, text: &str, e: &toml::de::Error) -> Error {
+    let message = e.message().trim().to_owned();
+    let line = e.span().map(|s| line_at(text, s.start));
+    let quoted = |after: &str| -> Option<String> {
+        let rest = &message[message.find(after)? + after.len()..];
+        Some(rest.split('`').nth(1)?.to_owned())
+    };
+    let key_on_line = || -> Option<String> {
+        let content = text.lines().nth(line?.checked_sub(1)?)?;
+        Some(content.split('=').next()?.trim().trim_matches(['[', ']']).to_owned())
+    };
+    let (field, found, expected, help) = if let Some(unknown) = quoted("unknown field ") {
+        let expected = message.split_once(", expected ").map_or("", |(_, e)| e).replace('`', "");
+        let close = expected
+            .trim_start_matches("one of ")
+            .split(", ")
+            .map(|known| (strsim::osa_distance(&unknown, known.trim()), known.trim()))
+            .min()
+            .filter(|(distance, known)| *distance <= 2.max(known.len() / 3));
+        let help = match close {
+            Some((_, known)) => format!("did you mean `{known}`?"),
+            None => "remove it, or see configs/example.toml for every key".into(),
+        };
+        (unknown.clone(), format!("an unknown key `{unknown}`"), expected, help)
+    } else if let Some(missing) = quoted("missing field ") {
+        let help = format!("add `{missing}`; configs/example.toml shows every key");
+        (missing, "nothing".to_owned(), "a value".to_owned(), help)
+    } else {
+        let (found, expected) = match message.split_once(", expected ") {
+            Some((found, expected)) => (found.to_owned(), expected.to_owned()),
+            None => (message.clone(), "valid TOML with the keys of configs/example.toml".to_owned()),
+        };
+        (key_on_line().unwrap_or_default(), found, expected, "correct that line".to_owned())
+    };
+    ConfigError { path: path.to_path_buf(), line, field, found, expected, help }.into()
+}
+
+/// Checks of values that the types alone cannot make.
+struct Check<'a> {
+    path: &'a Path,
+    text: &'a str,
+}
+
+impl Check<'_> {
+    fn fail(&self, field: &str, found: impl Into<String>, expected: &str, help: &str) -> Error {
+        ConfigError {
+            path: self.path.to_path_buf(),
+            line: line_of(self.text, field),
+            field: field.to_owned(),
+            found: found.into(),
+            expected: expected.to_owned(),
+            help: help.to_owned(),
+        }
+        .into()
+    }
+
+    fn values(&self, o: &Options) -> Result<()> {
+        let name_is_safe = |c: char| c.is_alphanumeric() || "-_.".contains(c);
+        if o.project.name.is_empty() || !o.project.name.chars().all(name_is_safe) || o.project.name.starts_with('.') {
+            let help = "it becomes a folder name";
+            return Err(self.fail("project.name", format!("{:?}", o.project.name), "letters, digits, - and _", help));
+        }
+        if o.scenes.paths.is_empty() {
+            return Err(self.fail(
+                "scenes.paths",
+                "an empty list",
+                "one folder or more",
+                "name the folder of the scenes",
+            ));
+        }
+        if let (Some(start), Some(end)) = (o.scenes.start, o.scenes.end)
+            && start > end
+        {
+            return Err(self.fail("scenes.end", end.to_string(), &format!("{start} or later"), "swap start and end"));
+        }
+        self.observe(&o.observe)?;
+        let indices = &o.observe.indices;
+        if let Some(two_date) = &o.change.two_date {
+            if !indices.contains(&two_date.index) {
+                let help = "add it to `indices` under [observe]";
+                return Err(self.fail("change.two_date.index", &two_date.index, &indices.join(" or "), help));
+            }
+            if let Err((field, found, expected)) = two_date.validate() {
+                return Err(self.fail(&format!("change.two_date.{field}"), found, expected, "correct the value"));
+            }
+        }
+        if let Some(tier1) = &o.biomass.tier1_cover {
+            if !indices.contains(&tier1.index) {
+                let help = "add it to `indices` under [observe]";
+                return Err(self.fail("biomass.tier1_cover.index", &tier1.index, &indices.join(" or "), help));
+            }
+            if let Err(e) = tier1.validate() {
+                let help = "both are properties of the site: the index of bare soil and of full canopy there";
+                return Err(self.fail("biomass.tier1_cover", e.to_string(), "usable values", help));
+            }
+            let known = [Pool::Aboveground, Pool::Belowground];
+            if let Some(pool) = o.carbon.pools.iter().find(|p| !known.contains(p)) {
+                let help = "tier1_cover has no default for this pool; leave it out";
+                return Err(self.fail("carbon.pools", pool.name(), "aboveground, belowground", help));
+            }
+            if o.carbon.pools.is_empty() {
+                return Err(self.fail("carbon.pools", "an empty list", "aboveground, belowground", "name a pool"));
+            }
+        } else if !o.account.periods.is_empty() {
+            let help = "add [biomass.tier1_cover], or remove the periods";
+            return Err(self.fail("account.periods", "periods without a biomass method", "a [biomass.*] table", help));
+        }
+        let mut starts = std::collections::BTreeSet::new();
+        for [start, end] in &o.account.periods {
+            if start >= end {
+                let found = format!("[{start}, {end}]");
+                return Err(self.fail("account.periods", found, "a start before the end", "swap the dates"));
+            }
+            if !starts.insert(start) {
+                let help = "the start is the key of a delta; use another date or a project of its own";
+                return Err(self.fail(
+                    "account.periods",
+                    format!("two periods from {start}"),
+                    "different starts",
+                    help,
+                ));
+            }
+        }
+        let memory = o.engine.memory_gib;
+        if !(0.1..=65536.0).contains(&memory) {
+            return Err(self.fail("engine.memory_gib", memory.to_string(), "0.1 or more", "give the budget in GiB"));
+        }
+        Ok(())
+    }
+
+    fn observe(&self, o: &Observe) -> Result<()> {
+        if o.indices.is_empty() {
+            return Err(self.fail("observe.indices", "an empty list", &index::names(), "name an index"));
+        }
+        for (i, id) in o.indices.iter().enumerate() {
+            if index::by_id(id).is_none() {
+                return Err(self.fail("observe.indices", format!("`{id}`"), &index::names(), "correct the name"));
+            }
+            if o.indices[..i].contains(id) {
+                return Err(self.fail("observe.indices", format!("`{id}` twice"), "each index once", "remove one"));
+            }
+        }
+        if ![10, 20].contains(&o.pixel_m) {
+            return Err(self.fail("observe.pixel_m", o.pixel_m.to_string(), "10 or 20", "choose one of the two"));
+        }
+        if o.scl_clear.is_empty() || o.scl_clear.iter().any(|c| *c > 11) {
+            let help = "4 is vegetation, 5 bare, 6 water, 7 unclassified, 11 snow";
+            return Err(self.fail("observe.scl_clear", format!("{:?}", o.scl_clear), "classes from 0 to 11", help));
+        }
+        if o.scl_clear.contains(&0) || o.scl_clear.contains(&1) {
+            let help = "0 and 1 hold no measurement";
+            return Err(self.fail("observe.scl_clear", format!("{:?}", o.scl_clear), "no 0 and no 1", help));
+        }
+        if !(0.0..=5000.0).contains(&o.mask_dilate_m) {
+            let found = o.mask_dilate_m.to_string();
+            return Err(self.fail("observe.mask_dilate_m", found, "0 to 5000 metres", "0 switches it off"));
+        }
+        if !(0.0..=1.0).contains(&o.min_clear_fraction) {
+            let found = o.min_clear_fraction.to_string();
+            return Err(self.fail("observe.min_clear_fraction", found, "0 to 1", "0.7 is the default"));
+        }
+        Ok(())
+    }
+
+    fn parameter_set(&self, name: &str, base: &Path) -> Result<ParameterSet> {
+        let fail = |found: String| {
+            let help =
+                "name a set that comes with the program (ipcc-2006), or a TOML file relative to the configuration";
+            self.fail("carbon.parameter_set", found, "a parameter set", help)
+        };
+        if name.ends_with(".toml") {
+            let text = std::fs::read_to_string(base.join(name)).map_err(|e| fail(format!("{name}: {e}")))?;
+            return ParameterSet::load(&text).map_err(|e| fail(format!("{name}: {e}")));
+        }
+        ParameterSet::builtin(name).map_err(|e| fail(e.to_string()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MINIMAL: &str =
+        "[project]\nname = \"a\"\n[parcels]\npath = \"p.gpkg\"\nid = \"id\"\n[scenes]\npaths = [\"s\"]\n";
+
+    fn error(more: &str) -> ConfigError {
+        match Settings::parse(Path::new("c/x.toml"), &format!("{MINIMAL}{more}")) {
+            Err(Error::Config(e)) => *e,
+            other => panic!("expected a configuration error, got {other:?}"),
+        }
+    }
+
+    #[test]
+    fn defaults_and_paths() {
+        let s = Settings::parse(Path::new("c/x.toml"), MINIMAL).expect("minimal configuration");
+        assert_eq!(s.base, Path::new("c"));
+        assert_eq!(s.out, Path::new("c/out/a"));
+        assert_eq!(s.options.observe.scl_clear, [4, 5, 6]);
+        let again = Settings::parse(Path::new("c/x.toml"), &s.effective().expect("toml")).expect("round trip");
+        assert_eq!(again.options, s.options);
+    }
+
+    #[test]
+    fn threads_and_paths_do_not_change_the_digest_but_science_does() {
+        let digest = |more: &str| {
+            Settings::parse(Path::new("c/x.toml"), &format!("{MINIMAL}{more}")).expect("configuration").science
+        };
+        let plain = digest("");
+        assert_eq!(plain, digest("[engine]\nthreads = 3\nmemory_gib = 1\n[output]\ndir = \"elsewhere\"\n"));
+        assert_ne!(plain, digest("[observe]\npixel_m = 20\n"));
+        assert_ne!(plain, digest("[series]\nstep_days = 16\n"));
+    }
+
+    #[test]
+    fn a_misspelt_key_names_line_and_remedy() {
+        let e = error("[observe]\npixle_m = 10\n");
+        assert_eq!((e.line, e.field.as_str(), e.help.as_str()), (Some(9), "pixle_m", "did you mean `pixel_m`?"));
+        assert!(e.expected.contains("pixel_m"), "{e}");
+    }
+
+    #[test]
+    fn every_check_names_the_key_and_its_line() {
+        for (more, field, line) in [
+            ("[observe]\npixel_m = 15\n", "observe.pixel_m", Some(9)),
+            ("[observe]\nindices = [\"ndvi\", \"nvdi\"]\n", "observe.indices", Some(9)),
+            ("[observe]\nindices = [\"ndvi\", \"ndvi\"]\n", "observe.indices", Some(9)),
+            ("[observe]\n\nscl_clear = [4, 12]\n", "observe.scl_clear", Some(10)),
+            ("[observe]\nmin_clear_fraction = 70\n", "observe.min_clear_fraction", Some(9)),
+            ("[engine]\nmemory_gib = 0\n", "engine.memory_gib", Some(9)),
+            ("[account]\nperiods = [[\"2020-01-01\", \"2021-01-01\"]]\n", "account.periods", Some(9)),
+            (
+                "[biomass.tier1_cover]\nindex_bare = 0.1\nindex_full = 0.9\n[carbon]\nparameter_set = \"none\"\n",
+                "carbon.parameter_set",
+                Some(12),
+            ),
+            (
+                "[biomass.tier1_cover]\nindex_bare = 0.1\nindex_full = 0.9\n[carbon]\npools = [\"soil\"]\n",
+                "carbon.pools",
+                Some(12),
+            ),
+        ] {
+            let e = error(more);
+            assert_eq!((e.field.as_str(), e.line), (field, line), "{more}: {e}");
+            assert!(!e.found.is_empty() && !e.expected.is_empty() && !e.help.is_empty(), "{e:?}");
+        }
+        let e = error("[biomass.tier1_cover]\nindex_full = 0.9\n");
+        assert_eq!(e.field, "index_bare", "site properties have no default: {e}");
+    }
+}

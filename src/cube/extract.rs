@@ -1,0 +1,572 @@
+//! One scene to its pixels: every raster block that a footprint touches is decoded once, its pixels are scattered to the
+//! footprints, and statistics are made of them.
+//!
+//! The mask comes first: band blocks that hold no clear parcel pixel are never decoded. A scene either comes out whole or
+//! not at all. The result does not depend on how many threads share the work.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+
+use rayon::prelude::*;
+
+use super::layout::{LayerRaster, Layout, Source};
+use super::{Batch, CubeLayer, Pixels, Samples};
+use crate::error::SceneFault;
+use crate::gdal_io::{Raster, Readable, SampleType};
+use crate::geo::coverage::Footprint;
+use crate::imagery::mask::{Class, MaskTable, Neighbourhood};
+use crate::zonal::{Scratch, ZonalStats, reduce};
+
+/// Why a scene did not come out.
+#[derive(Debug)]
+pub enum Stop {
+    /// The scene cannot be used.
+    Fault(SceneFault),
+    /// Somebody asked to stop.
+    Cancelled,
+}
+
+impl From<SceneFault> for Stop {
+    fn from(fault: SceneFault) -> Self {
+        Stop::Fault(fault)
+    }
+}
+
+/// A run of grid pixels inside one raster block.
+#[derive(Debug, Clone, Copy)]
+struct Segment {
+    /// Row of the raster pixel within the block.
+    row: u32,
+    /// First grid column, counted from the block's left edge in grid pixels.
+    col: u32,
+    /// Grid pixels.
+    len: u32,
+    /// Position of the first pixel among all footprint pixels.
+    first: u32,
+}
+
+/// Which footprint pixels lie in which block of a raster.
+pub struct BlockIndex {
+    /// (column, row) of each touched block, in row order.
+    blocks: Vec<(u32, u32)>,
+    /// Segments of block i are `segments[starts[i]..starts[i + 1]]`.
+    starts: Vec<u32>,
+    segments: Vec<Segment>,
+}
+
+/// Shape of a raster as far as the index depends on it.
+type Shape = ((usize, usize), (usize, usize), u32);
+
+/// The footprints that a scene is extracted for: several batches, one after the other.
+pub struct Targets {
+    batches: Vec<Arc<Batch>>,
+    /// First pixel of each batch, and the total at the end.
+    offsets: Vec<usize>,
+    indices: Mutex<BTreeMap<Shape, Arc<BlockIndex>>>,
+}
+
+impl Targets {
+    /// Targets of these batches, in this order.
+    pub fn new(batches: Vec<Arc<Batch>>) -> Self {
+        let mut offsets = vec![0];
+        for batch in &batches {
+            offsets.push(offsets[offsets.len() - 1] + batch.pixels());
+        }
+        Targets { batches, offsets, indices: Mutex::new(BTreeMap::new()) }
+    }
+
+    /// Pixels of all footprints.
+    pub fn pixels(&self) -> usize {
+        self.offsets[self.offsets.len() - 1]
+    }
+
+    /// The batches.
+    pub fn batches(&self) -> &[Arc<Batch>] {
+        &self.batches
+    }
+
+    /// The index for a raster of this shape: built once, shared by all scenes.
+    fn index(&self, raster: &LayerRaster) -> Arc<BlockIndex> {
+        let shape = (raster.size, raster.block, raster.ratio);
+        let known = |m: &BTreeMap<Shape, Arc<BlockIndex>>| m.get(&shape).cloned();
+        if let Some(index) = self.indices.lock().ok().and_then(|m| known(&m)) {
+            return index;
+        }
+        let built = Arc::new(self.build(shape));
+        if let Ok(mut map) = self.indices.lock() {
+            return map.entry(shape).or_insert(built).clone();
+        }
+        built
+    }
+
+    fn build(&self, ((cols, _), (block_cols, block_rows), ratio): Shape) -> BlockIndex {
+        let across = cols.div_ceil(block_cols.max(1)) as u32;
+        let (width, height) = (block_cols as u32 * ratio, block_rows as u32 * ratio);
+        let mut found: Vec<(u32, Segment)> = Vec::new();
+        let mut first = 0u32;
+        for (_, footprint) in self.batches.iter().flat_map(|b| b.touching()) {
+            for span in footprint.spans() {
+                let row = (span.row % height) / ratio;
+                let (mut col, end) = (span.col, span.col + span.len);
+                while col < end {
+                    let block = col / width;
+                    let stop = end.min((block + 1) * width);
+                    let segment = Segment { row, col: col - block * width, len: stop - col, first };
+                    found.push(((span.row / height) * across + block, segment));
+                    first += stop - col;
+                    col = stop;
+                }
+            }
+        }
+        // Stable: within a block, footprint order.
+        found.sort_by_key(|(block, _)| *block);
+        let mut index =
+            BlockIndex { blocks: Vec::new(), starts: Vec::new(), segments: Vec::with_capacity(found.len()) };
+        let mut last = None;
+        for (block, segment) in found {
+            if last != Some(block) {
+                index.blocks.push((block % across, block / across));
+                index.starts.push(index.segments.len() as u32);
+                last = Some(block);
+            }
+            index.segments.push(segment);
+        }
+        index.starts.push(index.segments.len() as u32);
+        index
+    }
+}
+
+impl BlockIndex {
+    fn segments(&self, block: usize) -> &[Segment] {
+        &self.segments[self.starts[block] as usize..self.starts[block + 1] as usize]
+    }
+}
+
+/// How masks are to be read.
+pub struct MaskRule {
+    /// Value to class.
+    pub table: MaskTable,
+    /// Pixels within this distance of cloud, cirrus or shadow are masked as well; 0 for none.
+    pub dilate_m: f64,
+    /// Bit of the saturation raster that says: hidden by terrain.
+    pub occlusion_bit: Option<u8>,
+}
+
+/// What one extraction did.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Account {
+    /// Footprint pixels by clear-sky class, in class order (a pixel that two parcels touch counts twice).
+    pub by_class: Vec<u64>,
+    /// Blocks decoded, over all rasters.
+    pub blocks_decoded: u64,
+    /// Band blocks that were touched but held no clear pixel and were not decoded.
+    pub blocks_spared: u64,
+}
+
+/// Threads inside one scene: 1 when scenes run side by side, more when there are fewer scenes than threads.
+pub struct Effort<'a> {
+    /// Block groups decoded side by side.
+    pub threads: usize,
+    /// Set when somebody asked to stop.
+    pub cancel: &'a AtomicBool,
+}
+
+/// Reads a scene's footprint pixels.
+///
+/// # Errors
+/// [`Stop::Fault`] when a raster cannot be decoded, [`Stop::Cancelled`] when `effort.cancel` is set.
+pub fn extract(
+    layout: &Layout,
+    targets: &Targets,
+    rule: &MaskRule,
+    effort: &Effort,
+) -> Result<(Pixels, Account), Stop> {
+    let n = targets.pixels();
+    let mut account = Account { by_class: vec![0; Class::ALL.len()], ..Account::default() };
+    let mut class = match &layout.mask {
+        Some(mask) => read_mask(mask, targets, rule, effort, &mut account)?,
+        None => vec![Class::Clear as u8; n],
+    };
+    let wanted_bits = layout.values.iter().filter_map(|v| v.asset.saturation_bit).fold(0u16, |bits, b| bits | 1 << b)
+        | rule.occlusion_bit.map_or(0, |b| 1 << b);
+    let mut saturation = None;
+    if let (Some(raster), true) = (&layout.saturation, wanted_bits != 0) {
+        let Samples::U16(bits) = read_layer(raster, SampleType::U16, 0.0, targets, &class, effort, &mut account)?
+        else {
+            unreachable!("invariant: asked for U16");
+        };
+        if let Some(bit) = rule.occlusion_bit {
+            for (class, value) in class.iter_mut().zip(&bits) {
+                if *class == Class::Clear as u8 && value >> bit & 1 == 1 {
+                    *class = Class::Occluded as u8;
+                }
+            }
+        }
+        if bits.iter().any(|b| b & wanted_bits != 0) {
+            saturation = Some(bits);
+        }
+    }
+    let mut layers = Vec::with_capacity(layout.values.len());
+    for raster in &layout.values {
+        let filler = raster.filler();
+        let mut samples = read_layer(raster, raster.sample, filler, targets, &class, effort, &mut account)?;
+        if let (Some(bits), Some(bit)) = (&saturation, raster.asset.saturation_bit)
+            && let Samples::U16(values) = &mut samples
+        {
+            for (value, bits) in values.iter_mut().zip(bits) {
+                if bits >> bit & 1 == 1 {
+                    *value = filler as u16;
+                }
+            }
+        }
+        layers.push((CubeLayer::of(raster), samples));
+    }
+    for class in &class {
+        account.by_class[usize::from(*class)] += 1;
+    }
+    Ok((Pixels { class, layers }, account))
+}
+
+/// Part of a block list for one worker, with its own handle on the raster.
+fn chunks(blocks: &[usize], threads: usize) -> impl IndexedParallelIterator<Item = &[usize]> {
+    // A few chunks a thread even out blocks of unequal cost; each opens the raster once.
+    blocks.par_chunks(blocks.len().div_ceil(threads.max(1) * 2).max(1))
+}
+
+fn window(raster: &LayerRaster, (col, row): (u32, u32)) -> ((usize, usize), (usize, usize)) {
+    let at = (col as usize * raster.block.0, row as usize * raster.block.1);
+    (at, ((raster.size.0 - at.0).min(raster.block.0), (raster.size.1 - at.1).min(raster.block.1)))
+}
+
+fn check(effort: &Effort) -> Result<(), Stop> {
+    if effort.cancel.load(Ordering::Relaxed) { Err(Stop::Cancelled) } else { Ok(()) }
+}
+
+/// Decodes blocks and hands each, with its width, to `take`: in place when one thread works, else by `gather` into small
+/// buffers side by side and then to `place` in block order.
+fn for_blocks<T, G: Send>(
+    raster: &LayerRaster,
+    blocks: &[usize],
+    index: &BlockIndex,
+    effort: &Effort,
+    gather: impl Fn(usize, &[T], usize) -> G + Sync,
+    mut place: impl FnMut(usize, G),
+) -> Result<(), Stop>
+where
+    T: Readable,
+{
+    let decode = |handle: &Raster, block: usize, buffer: &mut Vec<T>| -> Result<G, Stop> {
+        check(effort)?;
+        let (at, size) = window(raster, index.blocks[block]);
+        handle.read(at, size, buffer)?;
+        Ok(gather(block, buffer, size.0))
+    };
+    if effort.threads <= 1 || blocks.len() < 2 {
+        if blocks.is_empty() {
+            return Ok(());
+        }
+        let handle = Raster::open(&raster.asset.path)?;
+        let mut buffer = Vec::new();
+        for block in blocks {
+            let gathered = decode(&handle, *block, &mut buffer)?;
+            place(*block, gathered);
+        }
+        return Ok(());
+    }
+    let gathered: Vec<Vec<G>> = chunks(blocks, effort.threads)
+        .map(|chunk| {
+            let handle = Raster::open(&raster.asset.path)?;
+            let mut buffer = Vec::new();
+            chunk.iter().map(|block| decode(&handle, *block, &mut buffer)).collect::<Result<Vec<G>, Stop>>()
+        })
+        .collect::<Result<_, Stop>>()?;
+    for (block, gathered) in blocks.iter().zip(gathered.into_iter().flatten()) {
+        place(*block, gathered);
+    }
+    Ok(())
+}
+
+/// Copies a segment's samples, each raster pixel as often as it spans grid pixels.
+fn copy_segment<T: Copy>(s: &Segment, block: &[T], width: usize, ratio: u32, out: &mut Vec<T>) {
+    let row = &block[s.row as usize * width..][..width];
+    if ratio == 1 {
+        out.extend_from_slice(&row[s.col as usize..(s.col + s.len) as usize]);
+    } else {
+        out.extend((s.col..s.col + s.len).map(|c| row[(c / ratio) as usize]));
+    }
+}
+
+/// Samples of one raster over the footprint pixels; the filler where the class is not clear.
+fn read_layer(
+    raster: &LayerRaster,
+    sample: SampleType,
+    filler: f64,
+    targets: &Targets,
+    class: &[u8],
+    effort: &Effort,
+    account: &mut Account,
+) -> Result<Samples, Stop> {
+    fn go<T: Readable>(
+        raster: &LayerRaster,
+        targets: &Targets,
+        class: &[u8],
+        effort: &Effort,
+        account: &mut Account,
+        out: &mut [T],
+    ) -> Result<(), Stop> {
+        let index = targets.index(raster);
+        let is_clear =
+            |s: &Segment| class[s.first as usize..(s.first + s.len) as usize].contains(&(Class::Clear as u8));
+        let blocks: Vec<usize> = (0..index.blocks.len()).filter(|b| index.segments(*b).iter().any(is_clear)).collect();
+        account.blocks_decoded += blocks.len() as u64;
+        account.blocks_spared += (index.blocks.len() - blocks.len()) as u64;
+        for_blocks(
+            raster,
+            &blocks,
+            &index,
+            effort,
+            |block, samples: &[T], width| {
+                let segments = index.segments(block);
+                let mut gathered = Vec::with_capacity(segments.iter().map(|s| s.len as usize).sum());
+                for s in segments {
+                    copy_segment(s, samples, width, raster.ratio, &mut gathered);
+                }
+                gathered
+            },
+            |block, gathered: Vec<T>| {
+                let mut rest = gathered.as_slice();
+                for s in index.segments(block) {
+                    let range = s.first as usize..(s.first + s.len) as usize;
+                    let (here, after) = rest.split_at(s.len as usize);
+                    rest = after;
+                    for ((o, v), c) in out[range.clone()].iter_mut().zip(here).zip(&class[range]) {
+                        *o = if *c == Class::Clear as u8 { *v } else { *o };
+                    }
+                }
+            },
+        )
+    }
+    let mut samples = Samples::filled(sample, filler, targets.pixels());
+    match &mut samples {
+        Samples::U16(out) => go(raster, targets, class, effort, account, out)?,
+        Samples::I16(out) => go(raster, targets, class, effort, account, out)?,
+        Samples::F32(out) => go(raster, targets, class, effort, account, out)?,
+    }
+    Ok(samples)
+}
+
+/// Clear-sky class of every footprint pixel.
+fn read_mask(
+    raster: &LayerRaster,
+    targets: &Targets,
+    rule: &MaskRule,
+    effort: &Effort,
+    account: &mut Account,
+) -> Result<Vec<u8>, Stop> {
+    let mut class = vec![Class::Nodata as u8; targets.pixels()];
+    let index = targets.index(raster);
+    if rule.dilate_m <= 0.0 {
+        let blocks: Vec<usize> = (0..index.blocks.len()).collect();
+        account.blocks_decoded += blocks.len() as u64;
+        for_blocks(
+            raster,
+            &blocks,
+            &index,
+            effort,
+            |block, samples: &[u16], width| {
+                let segments = index.segments(block);
+                let mut values = Vec::with_capacity(segments.iter().map(|s| s.len as usize).sum());
+                for s in segments {
+                    copy_segment(s, samples, width, raster.ratio, &mut values);
+                }
+                values
+            },
+            |block, values: Vec<u16>| {
+                let mut rest = values.as_slice();
+                for s in index.segments(block) {
+                    let (here, after) = rest.split_at(s.len as usize);
+                    rest = after;
+                    for (o, v) in class[s.first as usize..].iter_mut().zip(here) {
+                        *o = rule.table.class(*v);
+                    }
+                }
+            },
+        )?;
+        return Ok(class);
+    }
+
+    // Neighbours count: decode the touched blocks and those within reach, into one rectangle around them.
+    let pixel_m = raster.pixel_m;
+    let reach = ((rule.dilate_m / pixel_m.0).ceil() as usize, (rule.dilate_m / pixel_m.1).ceil() as usize);
+    let around = BlockIndex::around(&index, raster, reach);
+    if around.blocks.is_empty() {
+        return Ok(class);
+    }
+    let (min_col, max_col) = around.blocks.iter().fold((u32::MAX, 0), |(a, b), (c, _)| (a.min(*c), b.max(*c)));
+    let (min_row, max_row) = around.blocks.iter().fold((u32::MAX, 0), |(a, b), (_, r)| (a.min(*r), b.max(*r)));
+    let (left, top) = (min_col as usize * raster.block.0, min_row as usize * raster.block.1);
+    let cols = ((max_col as usize + 1) * raster.block.0).min(raster.size.0) - left;
+    let rows = ((max_row as usize + 1) * raster.block.1).min(raster.size.1) - top;
+    let mut dense = vec![Class::Nodata as u8; cols * rows];
+    let blocks: Vec<usize> = (0..around.blocks.len()).collect();
+    account.blocks_decoded += blocks.len() as u64;
+    for_blocks(
+        raster,
+        &blocks,
+        &around,
+        effort,
+        |_, samples: &[u16], _| samples.iter().map(|v| rule.table.class(*v)).collect::<Vec<u8>>(),
+        |block, classes: Vec<u8>| {
+            let (at, size) = window(raster, around.blocks[block]);
+            for (r, line) in classes.chunks_exact(size.0).enumerate() {
+                dense[(at.1 - top + r) * cols + at.0 - left..][..size.0].copy_from_slice(line);
+            }
+        },
+    )?;
+    check(effort)?;
+    let neighbours = Neighbourhood::new(&dense, cols);
+    for block in 0..index.blocks.len() {
+        let (at, _) = window(raster, index.blocks[block]);
+        for s in index.segments(block) {
+            let row = at.1 + s.row as usize - top;
+            for i in 0..s.len {
+                let col = at.0 + ((s.col + i) / raster.ratio) as usize - left;
+                let own = dense[row * cols + col];
+                let masked = own == Class::Clear as u8 && neighbours.near(row, col, rule.dilate_m, pixel_m);
+                class[(s.first + i) as usize] = if masked { Class::Dilated as u8 } else { own };
+            }
+        }
+    }
+    Ok(class)
+}
+
+impl BlockIndex {
+    /// Blocks within `reach` pixels of the touched blocks, without segments.
+    fn around(index: &BlockIndex, raster: &LayerRaster, reach: (usize, usize)) -> BlockIndex {
+        let across = raster.size.0.div_ceil(raster.block.0) as u32;
+        let down = raster.size.1.div_ceil(raster.block.1) as u32;
+        let (dx, dy) = (reach.0.div_ceil(raster.block.0) as u32, reach.1.div_ceil(raster.block.1) as u32);
+        let mut blocks: Vec<(u32, u32)> = Vec::new();
+        for (col, row) in &index.blocks {
+            for r in row.saturating_sub(dy)..=(row + dy).min(down - 1) {
+                for c in col.saturating_sub(dx)..=(col + dx).min(across - 1) {
+                    blocks.push((c, r));
+                }
+            }
+        }
+        blocks.sort_by_key(|(c, r)| (*r, *c));
+        blocks.dedup();
+        let starts = vec![0; blocks.len() + 1];
+        BlockIndex { blocks, starts, segments: Vec::new() }
+    }
+}
+
+/// Statistics of one index over one parcel in one scene.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Observed {
+    /// Position of the parcel among the touching parcels of its batch.
+    pub parcel: usize,
+    /// Position of the index in the layout.
+    pub index: usize,
+    /// Sum of coverage fractions.
+    pub pixels: f64,
+    /// Statistics; `None` when no pixel was clear.
+    pub stats: Option<ZonalStats>,
+}
+
+/// Buffers that one thread reuses from parcel to parcel.
+#[derive(Default)]
+struct Buffers {
+    bands: Vec<Vec<f64>>,
+    index: Vec<f64>,
+    scratch: Scratch,
+}
+
+/// Statistics of every index over every parcel of a batch. `pixels` holds this batch alone.
+pub fn observe(batch: &Batch, pixels: &Pixels, indices: &[(String, Source)], threads: usize) -> Vec<Observed> {
+    let mut start = 0;
+    let parcels: Vec<(usize, &Footprint, usize)> = batch
+        .touching()
+        .enumerate()
+        .map(|(i, (_, footprint))| {
+            let first = start;
+            start += footprint.pixels() as usize;
+            (i, footprint, first)
+        })
+        .collect();
+    let one = |buffers: &mut Buffers, (parcel, footprint, first): &(usize, &Footprint, usize)| {
+        let range = *first..first + footprint.pixels() as usize;
+        observe_parcel(*parcel, footprint, range, pixels, indices, buffers)
+    };
+    let found: Vec<Vec<Observed>> = if threads > 1 {
+        parcels.par_iter().with_min_len(16).map_init(Buffers::default, one).collect()
+    } else {
+        let mut buffers = Buffers::default();
+        parcels.iter().map(|p| one(&mut buffers, p)).collect()
+    };
+    found.into_iter().flatten().collect()
+}
+
+fn observe_parcel(
+    parcel: usize,
+    footprint: &Footprint,
+    range: std::ops::Range<usize>,
+    pixels: &Pixels,
+    indices: &[(String, Source)],
+    buffers: &mut Buffers,
+) -> Vec<Observed> {
+    let class = &pixels.class[range.clone()];
+    let any_clear = class.contains(&(Class::Clear as u8));
+    if any_clear {
+        buffers.bands.resize_with(pixels.layers.len(), Vec::new);
+        for ((layer, samples), band) in pixels.layers.iter().zip(&mut buffers.bands) {
+            samples.physical(range.clone(), class, layer, band);
+        }
+    }
+    let Buffers { bands, index, scratch } = buffers;
+    indices
+        .iter()
+        .enumerate()
+        .map(|(i, (_, source))| {
+            let stats = any_clear
+                .then(|| match source {
+                    Source::Given(layer) => reduce(&bands[*layer], footprint, scratch),
+                    Source::Computed(spec, layers) => {
+                        let inputs: Vec<&[f64]> = layers.iter().map(|l| bands[*l].as_slice()).collect();
+                        index.resize(range.len(), 0.0);
+                        spec.compute(&inputs, index);
+                        reduce(index, footprint, scratch)
+                    }
+                })
+                .flatten();
+            Observed { parcel, index: i, pixels: footprint.coverage_px(), stats }
+        })
+        .collect()
+}
+
+/// Splits the pixels of all targets into those of each batch.
+pub fn split(pixels: Pixels, targets: &Targets) -> Vec<Pixels> {
+    if targets.batches.len() == 1 {
+        return vec![pixels];
+    }
+    targets
+        .offsets
+        .windows(2)
+        .map(|w| Pixels {
+            class: pixels.class[w[0]..w[1]].to_vec(),
+            layers: pixels
+                .layers
+                .iter()
+                .map(|(layer, samples)| {
+                    let part = match samples {
+                        Samples::U16(v) => Samples::U16(v[w[0]..w[1]].to_vec()),
+                        Samples::I16(v) => Samples::I16(v[w[0]..w[1]].to_vec()),
+                        Samples::F32(v) => Samples::F32(v[w[0]..w[1]].to_vec()),
+                    };
+                    (layer.clone(), part)
+                })
+                .collect(),
+        })
+        .collect()
+}

@@ -1,0 +1,249 @@
+//! How the rasters of one scene lie on one grid, and which indices they can give.
+//!
+//! The grid is that of the finest raster needed, and no finer than the user asked for. Coarser rasters of the scene must
+//! nest in it: their pixels are replicated, never resampled. Sizes and positions come from the rasters themselves.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use crate::error::{Reason, SceneFault};
+use crate::gdal_io::{Raster, SampleType};
+use crate::geo::grid::Grid;
+use crate::imagery::{Asset, Band, Layer, Scene};
+use crate::index::{self, IndexSpec};
+
+/// `[observe]` as far as it shapes the rasters to read.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Wanted {
+    /// Index names, in the order of the configuration.
+    pub indices: Vec<String>,
+    /// Pixel size for sensors that offer a choice, metres.
+    pub pixel_m: u32,
+}
+
+/// One raster of the scene on the grid.
+#[derive(Debug, Clone)]
+pub struct LayerRaster {
+    /// What it holds.
+    pub layer: Layer,
+    /// The file and its calibration.
+    pub asset: Asset,
+    /// How many grid pixels one raster pixel spans in each direction.
+    pub ratio: u32,
+    /// Raster size, (columns, rows).
+    pub size: (usize, usize),
+    /// Block size, (columns, rows).
+    pub block: (usize, usize),
+    /// Sample type.
+    pub sample: SampleType,
+    /// Size of a pixel, (x, y) metres.
+    pub pixel_m: (f64, f64),
+}
+
+impl LayerRaster {
+    /// The sample that stands where nothing was measured.
+    pub fn filler(&self) -> f64 {
+        self.asset.invalid_dn.first().copied().unwrap_or(0.0)
+    }
+}
+
+/// Where an index comes from.
+#[derive(Clone)]
+pub enum Source {
+    /// Computed from value layers, by position, in the order of the formula.
+    Computed(&'static IndexSpec, Vec<usize>),
+    /// A layer that is the index already.
+    Given(usize),
+}
+
+/// The rasters of one scene on one grid.
+#[derive(Clone)]
+pub struct Layout {
+    /// The grid.
+    pub grid: Grid,
+    /// Bands and given indices.
+    pub values: Vec<LayerRaster>,
+    /// Scene classes or quality bits.
+    pub mask: Option<LayerRaster>,
+    /// Saturation bits.
+    pub saturation: Option<LayerRaster>,
+    /// Indices that can be made, with where they come from.
+    pub indices: Vec<(String, Source)>,
+    /// Requested indices that cannot be made of this scene's bands.
+    pub missing: Vec<String>,
+}
+
+/// Lays out a scene.
+///
+/// # Errors
+/// No index can be made, the mask is absent, a raster cannot be opened, or rasters do not nest.
+pub fn lay_out(scene: &Scene, wanted: &Wanted) -> Result<Layout, SceneFault> {
+    let choosable = !scene.spec.pixel_m.is_empty();
+    // Which layers each index needs; for the near infrared of the grid, both candidates.
+    let mut needs: Vec<(String, Vec<Vec<Layer>>)> = Vec::new();
+    let mut missing = Vec::new();
+    for id in &wanted.indices {
+        let given = Layer::Index(id.clone());
+        let alternatives: Vec<Vec<Layer>> = if scene.assets.contains_key(&given) {
+            vec![vec![given]]
+        } else {
+            let bands = index::by_id(id).map_or(&[][..], |spec| spec.bands);
+            bands.iter().map(|b| candidates(*b, scene)).collect()
+        };
+        if alternatives.is_empty() || alternatives.iter().any(Vec::is_empty) {
+            missing.push(id.clone());
+        } else {
+            needs.push((id.clone(), alternatives));
+        }
+    }
+    if needs.is_empty() {
+        let has: Vec<String> = scene.assets.keys().map(Layer::name).collect();
+        return Err(SceneFault::new(
+            Reason::MissingBands,
+            format!(
+                "found {}, expected the bands of at least one of the indices {}",
+                has.join(", "),
+                wanted.indices.join(", ")
+            ),
+        ));
+    }
+    // The grid is no finer than the finest raster that is needed: detail is never invented.
+    let smallest = |layers: &[Layer]| {
+        let sizes = layers.iter().filter_map(|l| scene.assets.get(l)).flatten().filter_map(|a| a.pixel_m);
+        sizes.fold(f64::INFINITY, f64::min)
+    };
+    let finest = needs.iter().flat_map(|(_, n)| n).map(|n| smallest(n)).fold(f64::INFINITY, f64::min);
+    let target_m =
+        if choosable { f64::from(wanted.pixel_m).max(if finest.is_finite() { finest } else { 0.0 }) } else { 0.0 };
+
+    let mut values: Vec<LayerRaster> = Vec::new();
+    let mut grids: Vec<Grid> = Vec::new();
+    let mut positions: BTreeMap<Layer, usize> = BTreeMap::new();
+    let mut indices = Vec::new();
+    for (id, alternatives) in needs {
+        let mut layers = Vec::new();
+        for candidates in alternatives {
+            let (layer, asset) = choose(scene, &candidates, target_m)?;
+            let position = match positions.get(&layer) {
+                Some(position) => *position,
+                None => {
+                    let (raster, grid) = open(layer.clone(), asset)?;
+                    values.push(raster);
+                    grids.push(grid);
+                    positions.insert(layer, values.len() - 1);
+                    values.len() - 1
+                }
+            };
+            layers.push(position);
+        }
+        let source = match index::by_id(&id) {
+            Some(spec) if !matches!(values[layers[0]].layer, Layer::Index(_)) => Source::Computed(spec, layers),
+            _ => Source::Given(layers[0]),
+        };
+        indices.push((id, source));
+    }
+    let base = grids
+        .iter()
+        .min_by(|a, b| a.pixel_x_m.total_cmp(&b.pixel_x_m))
+        .cloned()
+        .ok_or_else(|| SceneFault::new(Reason::MissingBands, "found no raster"))?;
+    for (raster, grid) in values.iter_mut().zip(&grids) {
+        raster.ratio = nest(grid, &base, &raster.asset)?;
+    }
+
+    let quality = |layer: Layer| -> Result<Option<LayerRaster>, SceneFault> {
+        if !scene.assets.contains_key(&layer) {
+            return Ok(None);
+        }
+        let (layer, asset) = choose(scene, &[layer], if choosable { base.pixel_x_m } else { 0.0 })?;
+        let (mut raster, grid) = open(layer, asset)?;
+        raster.ratio = nest(&grid, &base, &raster.asset)?;
+        Ok(Some(raster))
+    };
+    let mask = quality(Layer::Mask)?;
+    let computed = indices.iter().any(|(_, s)| matches!(s, Source::Computed(..)));
+    if mask.is_none() && computed && !scene.masked_by_provider {
+        return Err(SceneFault::new(
+            Reason::MissingMask,
+            format!(
+                "found no {} raster, expected one; without it nobody can tell forest from cloud",
+                scene.spec.mask.keys.join(" or ").to_uppercase()
+            ),
+        ));
+    }
+    let saturation = quality(Layer::Saturation)?;
+    Ok(Layout { grid: base, values, mask, saturation, indices, missing })
+}
+
+/// Layers of the scene that can serve as a band. The near infrared is whichever fits the grid.
+fn candidates(band: Band, scene: &Scene) -> Vec<Layer> {
+    let all: &[Band] = if band == Band::Nir { &[Band::Nir, Band::NirBroad] } else { &[band] };
+    all.iter().map(|b| Layer::Band(*b)).filter(|l| scene.assets.contains_key(l)).collect()
+}
+
+/// The raster of the wanted pixel size, else the finest coarser one.
+fn choose(scene: &Scene, layers: &[Layer], target_m: f64) -> Result<(Layer, Asset), SceneFault> {
+    let options = layers.iter().flat_map(|l| scene.assets.get(l).into_iter().flatten().map(move |a| (l, a)));
+    let size = |a: &Asset| a.pixel_m.unwrap_or(target_m);
+    let usable = options.clone().filter(|(_, a)| size(a) >= target_m - 1e-6);
+    match usable.min_by(|(_, a), (_, b)| size(a).total_cmp(&size(b))) {
+        Some((layer, asset)) => Ok((layer.clone(), asset.clone())),
+        None => {
+            let found: Vec<String> = options.map(|(_, a)| format!("{} at {} m", a.name, size(a))).collect();
+            Err(SceneFault::new(
+                Reason::MissingBands,
+                format!(
+                    "found {}, expected {target_m} m or coarser; set `pixel_m` under [observe] to the finer size",
+                    found.join(", ")
+                ),
+            ))
+        }
+    }
+}
+
+fn open(layer: Layer, asset: Asset) -> Result<(LayerRaster, Grid), SceneFault> {
+    if asset.path.to_string_lossy().contains("://") {
+        return Err(SceneFault::new(
+            Reason::Unsupported,
+            format!(
+                "asset {}: found {}, expected a local file; remote assets are not read by this version",
+                asset.name,
+                asset.path.display()
+            ),
+        ));
+    }
+    let raster = Raster::open(&asset.path)?;
+    let grid = raster.grid().clone();
+    let size = (grid.cols as usize, grid.rows as usize);
+    let layer = LayerRaster {
+        layer,
+        asset,
+        ratio: 1,
+        size,
+        block: raster.block(),
+        sample: raster.sample(),
+        pixel_m: (grid.pixel_x_m, grid.pixel_y_m),
+    };
+    Ok((layer, grid))
+}
+
+fn nest(grid: &Grid, base: &Grid, asset: &Asset) -> Result<u32, SceneFault> {
+    grid.nesting(base).ok_or_else(|| {
+        let tell = |g: &Grid| {
+            format!(
+                "{} from ({}, {}), {} x {} pixels of {} x {}",
+                g.crs.0, g.x_min, g.y_max, g.cols, g.rows, g.pixel_x_m, g.pixel_y_m
+            )
+        };
+        SceneFault::new(
+            Reason::MisalignedGrid,
+            format!(
+                "{}: found {}, expected a grid that nests in {}; rasters of one scene are never resampled",
+                asset.name,
+                tell(grid),
+                tell(base)
+            ),
+        )
+    })
+}

@@ -1,0 +1,487 @@
+//! The parcel cube: for every scene, the values of the footprint pixels alone. Decoded once, kept for good.
+//!
+//! A **batch** is a set of parcels on one grid with their footprints, kept in `footprint-HASH.parquet`; it is what a cube
+//! file is about. A **cube file** holds, for one scene and one batch, one row a parcel: its pixels in footprint order (by
+//! row, then column) as little-endian blobs, digital numbers as they were read, and a clear-sky class a pixel. Digital
+//! numbers of pixels that are not clear are the filler: blocks without a clear parcel pixel are never decoded. The file's
+//! metadata says how digital numbers become reflectance.
+//!
+//! Names are digests of everything the content depends on, so a file that is there is right.
+
+pub mod extract;
+pub mod layout;
+pub mod part;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, BinaryArray, BinaryBuilder, RecordBatch, StringArray, UInt32Array};
+use arrow::datatypes::{DataType, SchemaRef};
+use serde::{Deserialize, Serialize};
+
+use crate::columnar::{self, Profile, Reader, column, field};
+use crate::digest::Sha256;
+use crate::error::{Error, Result};
+use crate::gdal_io::SampleType;
+use crate::geo::coverage::{Footprint, Span};
+use crate::geo::grid::Grid;
+use crate::imagery::Calibration;
+use layout::LayerRaster;
+
+/// Raise when footprints change for the same parcel and grid.
+const FOOTPRINT_VERSION: u32 = 1;
+/// Raise when a cube file changes for the same inputs.
+pub const CUBE_VERSION: u32 = 1;
+/// Pixels a row group holds at least, except the last: the unit in which pixels are read through time.
+const ROW_GROUP_PIXELS: usize = 1 << 18;
+
+/// Pixels a new batch holds at most, give or take one parcel: what one scene needs in memory follows from it.
+const BATCH_PIXELS: usize = 1 << 24;
+
+/// Folder name of a grid, from everything that makes it that grid.
+pub fn grid_id(grid: &Grid) -> String {
+    let number = |v: f64| format!("{v}").replace(['-', '.'], "_");
+    let size = if grid.pixel_x_m == grid.pixel_y_m {
+        format!("{}m", number(grid.pixel_x_m))
+    } else {
+        format!("{}x{}m", number(grid.pixel_x_m), number(grid.pixel_y_m))
+    };
+    let place = format!("{}-{}", number(grid.x_min), number(grid.y_max));
+    format!("{}-{size}-{place}-{}x{}", grid.crs.slug(), grid.cols, grid.rows)
+}
+
+/// What identifies a parcel's footprint on a grid.
+pub fn footprint_key(parcel: &Sha256, grid_id: &str) -> Sha256 {
+    Sha256::of(format!("footprint/{FOOTPRINT_VERSION}/{parcel}/{grid_id}").as_bytes())
+}
+
+/// One parcel of a batch.
+#[derive(Debug, Clone)]
+pub struct BatchParcel {
+    /// Parcel id.
+    pub id: String,
+    /// Identity of the footprint.
+    pub key: Sha256,
+    /// Its pixels; `None` where the parcel does not touch the grid (kept, so that it is not computed again).
+    pub footprint: Option<Footprint>,
+}
+
+/// Parcels on one grid.
+#[derive(Debug, Clone)]
+pub struct Batch {
+    /// Identity: the footprints it holds.
+    pub digest: Sha256,
+    /// Sorted by id, then key.
+    pub parcels: Vec<BatchParcel>,
+}
+
+impl Batch {
+    /// A batch of these parcels.
+    pub fn new(mut parcels: Vec<BatchParcel>) -> Self {
+        parcels.sort_by(|a, b| (&a.id, a.key).cmp(&(&b.id, b.key)));
+        let keys: String = parcels.iter().map(|p| p.key.to_string()).collect();
+        Batch { digest: Sha256::of(keys.as_bytes()), parcels }
+    }
+
+    /// Parcels that touch the grid.
+    pub fn touching(&self) -> impl Iterator<Item = (&BatchParcel, &Footprint)> {
+        self.parcels.iter().filter_map(|p| Some((p, p.footprint.as_ref()?)))
+    }
+
+    /// Pixels of all footprints.
+    pub fn pixels(&self) -> usize {
+        self.touching().map(|(_, f)| f.pixels() as usize).sum()
+    }
+
+    /// File name.
+    pub fn file_name(&self) -> String {
+        format!("footprint-{}.parquet", self.digest.short())
+    }
+
+    fn schema() -> SchemaRef {
+        columnar::schema(vec![
+            field("parcel_id", DataType::Utf8, false, "1", "parcel"),
+            field("key", DataType::Utf8, false, "1", "digest of parcel, grid and algorithm"),
+            field("coverage_px", DataType::Float64, false, "pixel", "sum of coverage fractions"),
+            field(
+                "spans",
+                DataType::Binary,
+                false,
+                "1",
+                "runs of touched pixels: row, column, length as little-endian u32",
+            ),
+            field(
+                "partial",
+                DataType::Binary,
+                false,
+                "1",
+                "pixels covered in part: position in the footprint as little-endian u32, fraction as f64; all others are 1",
+            ),
+        ])
+    }
+
+    /// Writes the footprints to the grid's folder.
+    ///
+    /// # Errors
+    /// The file system's answer.
+    pub fn write(&self, folder: &Path, grid_id: &str) -> Result<PathBuf> {
+        let path = folder.join(self.file_name());
+        let (mut spans, mut partial) = (BinaryBuilder::new(), BinaryBuilder::new());
+        let mut coverage = Vec::with_capacity(self.parcels.len());
+        for parcel in &self.parcels {
+            let (mut s, mut p) = (Vec::new(), Vec::new());
+            if let Some(f) = &parcel.footprint {
+                for span in f.spans() {
+                    s.extend([span.row, span.col, span.len].iter().flat_map(|v| v.to_le_bytes()));
+                }
+                for (position, fraction) in f.partial() {
+                    p.extend(position.to_le_bytes());
+                    p.extend(fraction.to_le_bytes());
+                }
+            }
+            coverage.push(parcel.footprint.as_ref().map_or(0.0, Footprint::coverage_px));
+            spans.append_value(s);
+            partial.append_value(p);
+        }
+        let schema = Self::schema();
+        let columns: Vec<ArrayRef> = vec![
+            Arc::new(StringArray::from_iter_values(self.parcels.iter().map(|p| &p.id))),
+            Arc::new(StringArray::from_iter_values(self.parcels.iter().map(|p| p.key.to_string()))),
+            Arc::new(arrow::array::Float64Array::from(coverage)),
+            Arc::new(spans.finish()),
+            Arc::new(partial.finish()),
+        ];
+        let batch = columnar::batch(&schema, columns);
+        let metadata =
+            [("lintan.version", env!("CARGO_PKG_VERSION").to_owned()), ("lintan.grid_id", grid_id.to_owned())];
+        columnar::write(&path, &schema, [batch], &metadata, Profile::Table)?;
+        Ok(path)
+    }
+
+    /// Reads a batch back.
+    ///
+    /// # Errors
+    /// A damaged file.
+    pub fn read(path: &Path) -> Result<Self> {
+        let damaged =
+            |found: String| Error::Integrity { path: path.to_path_buf(), found, expected: "a footprint".into() };
+        let mut parcels = Vec::new();
+        for batch in Reader::open(path)?.read(None, None)? {
+            let ids: &StringArray = column(&batch, "parcel_id", path)?;
+            let keys: &StringArray = column(&batch, "key", path)?;
+            let spans: &BinaryArray = column(&batch, "spans", path)?;
+            let partial: &BinaryArray = column(&batch, "partial", path)?;
+            for i in 0..batch.num_rows() {
+                let u32_at = |b: &[u8]| b.try_into().map(u32::from_le_bytes).unwrap_or_default();
+                let s: Vec<Span> = spans
+                    .value(i)
+                    .chunks_exact(12)
+                    .map(|c| Span { row: u32_at(&c[..4]), col: u32_at(&c[4..8]), len: u32_at(&c[8..]) })
+                    .collect();
+                let p: Vec<(u32, f64)> = partial
+                    .value(i)
+                    .chunks_exact(12)
+                    .map(|c| (u32_at(&c[..4]), c[4..].try_into().map(f64::from_le_bytes).unwrap_or(f64::NAN)))
+                    .collect();
+                let footprint = if s.is_empty() { None } else { Some(Footprint::from_parts(s, p).map_err(damaged)?) };
+                let key = serde_json::from_value(serde_json::Value::String(keys.value(i).to_owned()))
+                    .map_err(|e| damaged(e.to_string()))?;
+                parcels.push(BatchParcel { id: ids.value(i).to_owned(), key, footprint });
+            }
+        }
+        Ok(Batch::new(parcels))
+    }
+}
+
+/// Batches that together hold every wanted footprint.
+pub struct Found {
+    /// From the store, in name order.
+    pub known: Vec<Batch>,
+    /// To be written.
+    pub new: Vec<Batch>,
+    /// Footprints that cannot be made, and why.
+    pub failed: Vec<(Sha256, String)>,
+}
+
+/// Finds or makes every wanted footprint of a grid: the batches in the folder that hold some, then new batches of what is
+/// left. `wanted` maps keys to parcel ids; `compute` makes the footprint of a key, `None` where it does not touch the grid.
+///
+/// # Errors
+/// A damaged batch file.
+pub fn batches(
+    folder: &Path,
+    wanted: &BTreeMap<Sha256, String>,
+    compute: impl Fn(&Sha256) -> std::result::Result<Option<Footprint>, String> + Sync,
+) -> Result<Found> {
+    use rayon::prelude::*;
+    let mut files: Vec<PathBuf> = match std::fs::read_dir(folder) {
+        Ok(entries) => entries.filter_map(|e| e.ok().map(|e| e.path())).collect(),
+        Err(_) => Vec::new(),
+    };
+    files.retain(|f| {
+        let name = f.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+        name.starts_with("footprint-") && name.ends_with(".parquet")
+    });
+    files.sort();
+    let mut left: BTreeSet<Sha256> = wanted.keys().copied().collect();
+    let mut known = Vec::new();
+    for file in files {
+        let batch = Batch::read(&file)?;
+        let before = left.len();
+        for parcel in &batch.parcels {
+            left.remove(&parcel.key);
+        }
+        if left.len() < before {
+            known.push(batch);
+        }
+    }
+    let mut left: Vec<(&String, Sha256)> = left.iter().map(|key| (&wanted[key], *key)).collect();
+    left.sort();
+    let computed: Vec<(String, Sha256, std::result::Result<Option<Footprint>, String>)> =
+        left.par_iter().map(|(id, key)| ((*id).clone(), *key, compute(key))).collect();
+    let (mut new, mut failed, mut parcels, mut pixels) = (Vec::new(), Vec::new(), Vec::new(), 0usize);
+    for (id, key, result) in computed {
+        match result {
+            Ok(footprint) => {
+                pixels += footprint.as_ref().map_or(0, |f| f.pixels() as usize);
+                parcels.push(BatchParcel { id, key, footprint });
+                if pixels >= BATCH_PIXELS {
+                    new.push(Batch::new(std::mem::take(&mut parcels)));
+                    pixels = 0;
+                }
+            }
+            Err(why) => failed.push((key, why)),
+        }
+    }
+    if !parcels.is_empty() {
+        new.push(Batch::new(parcels));
+    }
+    Ok(Found { known, new, failed })
+}
+
+/// How the samples of one layer of a cube file are to be read.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CubeLayer {
+    /// Column name.
+    pub name: String,
+    /// The provider's name of the raster.
+    pub asset: String,
+    /// Sample type of the blob.
+    pub sample: SampleType,
+    /// Samples to physical values.
+    pub calibration: Calibration,
+    /// Samples that are no measurement.
+    pub invalid_dn: Vec<f64>,
+}
+
+impl CubeLayer {
+    /// Description of a raster's samples.
+    pub fn of(raster: &LayerRaster) -> Self {
+        CubeLayer {
+            name: raster.layer.name(),
+            asset: raster.asset.name.clone(),
+            sample: raster.sample,
+            calibration: raster.asset.calibration,
+            invalid_dn: raster.asset.invalid_dn.clone(),
+        }
+    }
+}
+
+/// Samples of one layer over the pixels of many footprints.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Samples {
+    /// 8- and 16-bit unsigned.
+    U16(Vec<u16>),
+    /// 16-bit signed.
+    I16(Vec<i16>),
+    /// Others.
+    F32(Vec<f32>),
+}
+
+impl Samples {
+    /// `n` fillers.
+    pub fn filled(sample: SampleType, filler: f64, n: usize) -> Self {
+        match sample {
+            SampleType::U16 => Samples::U16(vec![filler as u16; n]),
+            SampleType::I16 => Samples::I16(vec![filler as i16; n]),
+            SampleType::F32 => Samples::F32(vec![filler as f32; n]),
+        }
+    }
+
+    /// Little-endian bytes of a range.
+    fn bytes(&self, range: std::ops::Range<usize>) -> &[u8] {
+        #[cfg(target_endian = "big")]
+        compile_error!("cube blobs are little endian; this machine would need a byte swap here");
+        match self {
+            Samples::U16(v) => bytemuck::cast_slice(&v[range]),
+            Samples::I16(v) => bytemuck::cast_slice(&v[range]),
+            Samples::F32(v) => bytemuck::cast_slice(&v[range]),
+        }
+    }
+
+    /// From little-endian bytes.
+    pub fn from_bytes(sample: SampleType, bytes: &[u8]) -> Self {
+        match sample {
+            SampleType::U16 => Samples::U16(bytes.as_chunks::<2>().0.iter().map(|c| u16::from_le_bytes(*c)).collect()),
+            SampleType::I16 => Samples::I16(bytes.as_chunks::<2>().0.iter().map(|c| i16::from_le_bytes(*c)).collect()),
+            SampleType::F32 => Samples::F32(bytes.as_chunks::<4>().0.iter().map(|c| f32::from_le_bytes(*c)).collect()),
+        }
+    }
+
+    /// Physical values of a range into `out`: NaN where the class is not clear (0) or the sample is no measurement.
+    pub fn physical(&self, range: std::ops::Range<usize>, class: &[u8], layer: &CubeLayer, out: &mut Vec<f64>) {
+        fn go<T: Copy + Into<f64>>(v: &[T], class: &[u8], layer: &CubeLayer, out: &mut Vec<f64>) {
+            out.clear();
+            // The usual cases, nothing, one or two codes, without a loop over codes in the inner loop.
+            let a = layer.invalid_dn.first().copied().unwrap_or(f64::NAN);
+            let b = layer.invalid_dn.get(1).copied().unwrap_or(f64::NAN);
+            out.extend(v.iter().zip(class).map(|(dn, class)| {
+                let dn: f64 = (*dn).into();
+                if *class != 0 || dn == a || dn == b { f64::NAN } else { layer.calibration.apply(dn) }
+            }));
+            for code in layer.invalid_dn.iter().skip(2) {
+                for (o, dn) in out.iter_mut().zip(v) {
+                    if (*dn).into() == *code {
+                        *o = f64::NAN;
+                    }
+                }
+            }
+        }
+        match self {
+            Samples::U16(v) => go(&v[range], class, layer, out),
+            Samples::I16(v) => go(&v[range], class, layer, out),
+            Samples::F32(v) => go(&v[range], class, layer, out),
+        }
+    }
+}
+
+/// Pixels of one scene over one batch.
+#[derive(Debug, Clone)]
+pub struct Pixels {
+    /// Clear-sky class of each pixel, footprints one after the other in batch order.
+    pub class: Vec<u8>,
+    /// Samples of each layer, in the same order.
+    pub layers: Vec<(CubeLayer, Samples)>,
+}
+
+/// Facts about the scene that a cube file carries.
+#[derive(Debug, Clone, Serialize, Deserialize, PartialEq)]
+pub struct SceneFacts {
+    /// Scene id.
+    pub scene_id: String,
+    /// Sensor id.
+    pub sensor: String,
+    /// Milliseconds since 1970-01-01 UTC.
+    pub acquired_ms: i64,
+    /// Grid.
+    pub grid_id: String,
+}
+
+fn cube_schema(layers: &[CubeLayer]) -> SchemaRef {
+    let mut fields = vec![
+        field("parcel_id", DataType::Utf8, false, "1", "parcel"),
+        field("footprint_key", DataType::Utf8, false, "1", "footprint whose pixels follow, in its order"),
+        field("pixels", DataType::UInt32, false, "pixel", "touched pixels"),
+        field("class", DataType::Binary, false, "1", "clear-sky class of each pixel, one byte; 0 is clear"),
+    ];
+    for layer in layers {
+        let description = format!("{}: digital numbers, little endian; see lintan.layers", layer.asset);
+        fields.push(field(&layer.name, DataType::Binary, false, "1", &description));
+    }
+    columnar::schema(fields)
+}
+
+/// Writes a cube file.
+///
+/// # Errors
+/// The file system's answer.
+pub fn write(path: &Path, batch: &Batch, pixels: &Pixels, facts: &SceneFacts) -> Result<()> {
+    let layers: Vec<CubeLayer> = pixels.layers.iter().map(|(l, _)| l.clone()).collect();
+    let schema = cube_schema(&layers);
+    let json = |v: serde_json::Result<String>| v.map_err(|e| Error::Internal(format!("cube metadata: {e}")));
+    let metadata = [
+        ("lintan.version", env!("CARGO_PKG_VERSION").to_owned()),
+        ("lintan.scene", json(serde_json::to_string(facts))?),
+        ("lintan.layers", json(serde_json::to_string(&layers))?),
+        ("lintan.batch", batch.digest.to_string()),
+    ];
+    let groups = row_groups(batch);
+    let mut start = 0;
+    let batches = groups.into_iter().map(|members| {
+        let parcels: Vec<(&BatchParcel, &Footprint)> =
+            batch.touching().skip(members.start).take(members.len()).collect();
+        let mut class = BinaryBuilder::new();
+        let mut columns: Vec<BinaryBuilder> = layers.iter().map(|_| BinaryBuilder::new()).collect();
+        for (_, footprint) in &parcels {
+            let range = start..start + footprint.pixels() as usize;
+            class.append_value(&pixels.class[range.clone()]);
+            for (builder, (_, samples)) in columns.iter_mut().zip(&pixels.layers) {
+                builder.append_value(samples.bytes(range.clone()));
+            }
+            start = range.end;
+        }
+        let mut arrays: Vec<ArrayRef> = vec![
+            Arc::new(StringArray::from_iter_values(parcels.iter().map(|(p, _)| &p.id))),
+            Arc::new(StringArray::from_iter_values(parcels.iter().map(|(p, _)| p.key.to_string()))),
+            Arc::new(UInt32Array::from_iter_values(parcels.iter().map(|(_, f)| f.pixels()))),
+            Arc::new(class.finish()),
+        ];
+        arrays.extend(columns.iter_mut().map(|c| Arc::new(c.finish()) as ArrayRef));
+        columnar::batch(&schema, arrays)
+    });
+    columnar::write(path, &schema, batches, &metadata, Profile::Pixels)?;
+    Ok(())
+}
+
+/// How the touching parcels of a batch are cut into row groups: the same for every scene of the grid, so that a block of
+/// parcels is read through time by its group number.
+pub fn row_groups(batch: &Batch) -> Vec<std::ops::Range<usize>> {
+    let mut groups = Vec::new();
+    let (mut start, mut size, mut n) = (0, 0, 0);
+    for (_, footprint) in batch.touching() {
+        size += footprint.pixels() as usize;
+        n += 1;
+        if size >= ROW_GROUP_PIXELS {
+            groups.push(start..n);
+            (start, size) = (n, 0);
+        }
+    }
+    if n > start {
+        groups.push(start..n);
+    }
+    groups
+}
+
+/// Reads one row group of a cube file, or all of it.
+///
+/// # Errors
+/// A damaged file.
+pub fn read(path: &Path, group: Option<usize>) -> Result<(Pixels, SceneFacts)> {
+    let damaged = |found: String| Error::Integrity { path: path.to_path_buf(), found, expected: "a cube file".into() };
+    let reader = Reader::open(path)?;
+    let metadata = reader.metadata();
+    let get = |key: &str| metadata.get(key).cloned().ok_or_else(|| damaged(format!("no {key} in the metadata")));
+    let layers: Vec<CubeLayer> = serde_json::from_str(&get("lintan.layers")?).map_err(|e| damaged(e.to_string()))?;
+    let facts: SceneFacts = serde_json::from_str(&get("lintan.scene")?).map_err(|e| damaged(e.to_string()))?;
+    let batches: Vec<RecordBatch> = reader.read(group.map(|g| vec![g]), None)?;
+    let mut class = Vec::new();
+    let mut blobs: Vec<Vec<u8>> = vec![Vec::new(); layers.len()];
+    for batch in &batches {
+        let c: &BinaryArray = column(batch, "class", path)?;
+        (0..c.len()).for_each(|i| class.extend_from_slice(c.value(i)));
+        for (layer, blob) in layers.iter().zip(&mut blobs) {
+            let c: &BinaryArray = column(batch, &layer.name, path)?;
+            (0..c.len()).for_each(|i| blob.extend_from_slice(c.value(i)));
+        }
+    }
+    let layers = layers
+        .into_iter()
+        .zip(blobs)
+        .map(|(layer, blob)| {
+            let samples = Samples::from_bytes(layer.sample, &blob);
+            (layer, samples)
+        })
+        .collect();
+    Ok((Pixels { class, layers }, facts))
+}

@@ -1,0 +1,190 @@
+//! Scenes to cube files and statistics: runs the tasks of a plan within the memory budget. A scene that cannot be decoded is
+//! set aside whole; storage that refuses stops the run.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use super::plan::{Plan, PlannedScene, Task, bytes_per_pixel};
+use super::{Event, Progress, local};
+use crate::config::Settings;
+use crate::cube::extract::{Effort, MaskRule, Stop, Targets, extract, observe, split};
+use crate::cube::{self, Batch, part};
+use crate::error::{Error, Quarantine, Result, Stage};
+use crate::imagery::mask::MaskTable;
+
+/// A grid and the batches on it that a scene is extracted for.
+type TargetKey = (String, Vec<usize>);
+
+/// The extraction of all pending scenes.
+pub struct Extraction<'a> {
+    settings: &'a Settings,
+    plan: &'a Plan,
+    root: &'a Path,
+    cancel: &'a AtomicBool,
+    progress: Progress<'a>,
+    /// Footprints of a grid and a set of batches, shared by the scenes that need them.
+    targets: Mutex<BTreeMap<TargetKey, Arc<Targets>>>,
+    faults: Mutex<Vec<Quarantine>>,
+    decoded: AtomicU64,
+    spared: AtomicU64,
+}
+
+impl<'a> Extraction<'a> {
+    /// Prepares the extraction of a plan into the store at `root`.
+    pub fn new(
+        settings: &'a Settings,
+        plan: &'a Plan,
+        root: &'a Path,
+        cancel: &'a AtomicBool,
+        progress: Progress<'a>,
+    ) -> Self {
+        Extraction {
+            settings,
+            plan,
+            root,
+            cancel,
+            progress,
+            targets: Mutex::default(),
+            faults: Mutex::default(),
+            decoded: AtomicU64::new(0),
+            spared: AtomicU64::new(0),
+        }
+    }
+
+    /// Does every task. Memory: footprints of all grids stay, each scene in flight adds its pixels.
+    ///
+    /// # Errors
+    /// Storage or interruption; a scene that cannot be used is set aside.
+    pub fn all(&self, pool: &rayon::ThreadPool) -> Result<()> {
+        let tasks = self.within_budget();
+        let budget = self.settings.options.engine.memory_gib * f64::from(1 << 30) * 0.5;
+        let largest = tasks.iter().map(|t| self.bytes(t)).max().unwrap_or(0).max(1);
+        let in_flight = ((budget / largest as f64) as usize).max(1);
+        (self.progress)(Event::Begin("extract", "scenes", tasks.len() as u64));
+        let result = local::for_each(tasks.len(), in_flight, pool, |i, threads| {
+            self.one(&tasks[i], threads)?;
+            (self.progress)(Event::Advance(1));
+            Ok(())
+        });
+        (self.progress)(Event::End);
+        result
+    }
+
+    /// Tasks whose pixels fit half of the budget each; larger ones are cut by batch.
+    fn within_budget(&self) -> Vec<Task> {
+        let budget = (self.settings.options.engine.memory_gib * f64::from(1 << 30) * 0.5) as u64;
+        let mut tasks = Vec::new();
+        for task in &self.plan.tasks {
+            let mut open = Task { scene: task.scene, batches: Vec::new() };
+            for batch in &task.batches {
+                open.batches.push(*batch);
+                if self.bytes(&open) > budget && open.batches.len() > 1 {
+                    open.batches.pop();
+                    tasks.push(std::mem::replace(&mut open, Task { scene: task.scene, batches: vec![*batch] }));
+                }
+            }
+            tasks.push(open);
+        }
+        tasks
+    }
+
+    fn bytes(&self, task: &Task) -> u64 {
+        let scene = &self.plan.scenes[task.scene];
+        let pixels: usize =
+            task.batches.iter().map(|b| self.plan.grids[&scene.facts.grid_id].batches[*b].pixels()).sum();
+        let dense = match &scene.layout.mask {
+            Some(m) if self.settings.options.observe.mask_dilate_m > 0.0 => 3 * (m.size.0 * m.size.1) as u64,
+            _ => 0,
+        };
+        pixels as u64 * bytes_per_pixel(&scene.layout) + dense
+    }
+
+    fn targets(&self, grid_id: &str, batches: &[usize]) -> Arc<Targets> {
+        let key = (grid_id.to_owned(), batches.to_vec());
+        let make =
+            || Arc::new(Targets::new(batches.iter().map(|b| self.plan.grids[grid_id].batches[*b].clone()).collect()));
+        match self.targets.lock() {
+            Ok(mut map) => map.entry(key).or_insert_with(make).clone(),
+            Err(_) => make(),
+        }
+    }
+
+    fn one(&self, task: &Task, threads: usize) -> Result<()> {
+        let scene = &self.plan.scenes[task.scene];
+        if self.cancel.load(Ordering::Relaxed) {
+            return Err(Error::Interrupted);
+        }
+        let targets = self.targets(&scene.facts.grid_id, &task.batches);
+        if self.observe_stored(scene, &targets, threads)? {
+            return Ok(());
+        }
+        let observe_settings = &self.settings.options.observe;
+        let rule = MaskRule {
+            table: MaskTable::new(&scene.scene.spec.mask, &observe_settings.scl_clear),
+            dilate_m: observe_settings.mask_dilate_m,
+            occlusion_bit: scene.scene.spec.mask.occlusion_bit,
+        };
+        let effort = Effort { threads, cancel: self.cancel };
+        let (pixels, account) = match extract(&scene.layout, &targets, &rule, &effort) {
+            Ok(done) => done,
+            Err(Stop::Cancelled) => return Err(Error::Interrupted),
+            Err(Stop::Fault(fault)) => {
+                tracing::warn!(scene = scene.scene.id, "{}", fault.message);
+                let q = Quarantine::scene(
+                    &scene.scene.id,
+                    Stage::Extract,
+                    fault.reason,
+                    &scene.scene.source,
+                    fault.message,
+                );
+                if let Ok(mut faults) = self.faults.lock() {
+                    faults.push(q);
+                }
+                return Ok(());
+            }
+        };
+        self.decoded.fetch_add(account.blocks_decoded, Ordering::Relaxed);
+        self.spared.fetch_add(account.blocks_spared, Ordering::Relaxed);
+        for (batch, pixels) in targets.batches().iter().zip(split(pixels, &targets)) {
+            let path = scene.cube_path(self.root, batch).ok_or_else(|| undigested(scene))?;
+            cube::write(&path, batch, &pixels, &scene.facts)?;
+            self.observe(scene, batch, &pixels, threads)?;
+        }
+        Ok(())
+    }
+
+    /// Statistics from pixels that are in the store already. False: some are not, decode.
+    fn observe_stored(&self, scene: &PlannedScene, targets: &Targets, threads: usize) -> Result<bool> {
+        let paths: Vec<PathBuf> = targets.batches().iter().filter_map(|b| scene.cube_path(self.root, b)).collect();
+        if paths.len() < targets.batches().len() || !paths.iter().all(|p| p.exists()) {
+            return Ok(false);
+        }
+        for (batch, path) in targets.batches().iter().zip(&paths) {
+            let (pixels, _) = cube::read(path, None)?;
+            self.observe(scene, batch, &pixels, threads)?;
+        }
+        Ok(true)
+    }
+
+    fn observe(&self, scene: &PlannedScene, batch: &Batch, pixels: &cube::Pixels, threads: usize) -> Result<()> {
+        let path = scene.observations_path(self.root, batch).ok_or_else(|| undigested(scene))?;
+        let observed = observe(batch, pixels, &scene.layout.indices, threads);
+        let names: Vec<String> = scene.layout.indices.iter().map(|(id, _)| id.clone()).collect();
+        part::write(&path, batch, &names, &observed, &scene.facts, &part::by_class(&pixels.class))
+    }
+
+    /// Scenes that were set aside, blocks decoded, blocks spared.
+    pub fn finish(self) -> (Vec<Quarantine>, u64, u64) {
+        let mut faults = self.faults.into_inner().unwrap_or_default();
+        faults.sort();
+        faults.dedup();
+        (faults, self.decoded.into_inner(), self.spared.into_inner())
+    }
+}
+
+/// A planned scene must have been digested before its files are named.
+pub fn undigested(scene: &PlannedScene) -> Error {
+    Error::Internal(format!("scene {} was planned without a digest", scene.scene.id))
+}

@@ -1,0 +1,387 @@
+//! What is to be done: parcels and scenes in, tasks out. A task is left out when its result is in the store already.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use geo::{BoundingRect, MultiPolygon};
+use rayon::prelude::*;
+use serde::Serialize;
+
+use super::{Event, Progress};
+use crate::config::Settings;
+use crate::cube::layout::{Layout, Wanted, lay_out};
+use crate::cube::{self, Batch, CUBE_VERSION, CubeLayer, SceneFacts, footprint_key, grid_id};
+use crate::digest::Sha256;
+use crate::error::{Error, Quarantine, Reason, Result, Stage};
+use crate::geo::area::planar_area_m2;
+use crate::geo::coverage::footprint;
+use crate::geo::crs::{Crs, Transform};
+use crate::geo::grid::Grid;
+use crate::imagery::catalog::{self, Duplicate};
+use crate::imagery::sensor::{MaskLayout, Sensors};
+use crate::imagery::{Layer, Scene};
+use crate::parcel::{self, ParcelSet};
+use crate::record::manifest::Input;
+use crate::record::store::{self, Inputs};
+
+/// Raise when the statistics change for the same cube.
+const OBSERVATION_VERSION: u32 = 1;
+
+/// A scene that will be observed.
+pub struct PlannedScene {
+    /// The scene.
+    pub scene: Scene,
+    /// Its rasters on its grid.
+    pub layout: Arc<Layout>,
+    /// Facts for the cube file.
+    pub facts: SceneFacts,
+    /// Everything that its pixels depend on; `None` when a file's digest is not known yet and was not to be made.
+    pub key: Option<Sha256>,
+    /// Files that it is read from.
+    pub inputs: Vec<Input>,
+}
+
+impl PlannedScene {
+    /// Cube file of a batch.
+    pub fn cube_path(&self, root: &Path, batch: &Batch) -> Option<PathBuf> {
+        let key = Sha256::of(format!("{}/{}", self.key?, batch.digest).as_bytes());
+        Some(self.folder(root).join(format!("{}.parquet", key.short())))
+    }
+
+    /// Statistics of a batch.
+    pub fn observations_path(&self, root: &Path, batch: &Batch) -> Option<PathBuf> {
+        let indices: Vec<&str> = self.layout.indices.iter().map(|(id, _)| id.as_str()).collect();
+        let what = format!("{}/{}/{OBSERVATION_VERSION}/{}", self.key?, batch.digest, indices.join(","));
+        let key = Sha256::of(what.as_bytes());
+        Some(self.folder(root).join(format!("observations-{}.parquet", key.short())))
+    }
+
+    fn folder(&self, root: &Path) -> PathBuf {
+        store::scene_folder(root, &self.facts.grid_id, &self.scene.id)
+    }
+}
+
+/// One grid and its footprints.
+pub struct GridPlan {
+    /// The grid.
+    pub grid: Grid,
+    /// Batches in order; those from `known` on are new and not written yet.
+    pub batches: Vec<Arc<Batch>>,
+    /// How many batches were in the store.
+    pub known: usize,
+    /// The footprints of this run's parcels.
+    pub wanted: BTreeMap<Sha256, Member>,
+}
+
+/// A parcel of this run on a grid.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Member {
+    /// Position of the parcel.
+    pub position: usize,
+    /// Area of the whole parcel in pixels of the grid, also where the grid holds only a part of it.
+    pub whole_px: f64,
+}
+
+/// One scene and the batches it has no result for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Task {
+    /// Position of the scene.
+    pub scene: usize,
+    /// Positions of the batches in the grid's list.
+    pub batches: Vec<usize>,
+}
+
+/// Everything that is to be done.
+pub struct Plan {
+    /// Parcels.
+    pub parcels: ParcelSet,
+    /// Scenes, by time.
+    pub scenes: Vec<PlannedScene>,
+    /// Grids by id.
+    pub grids: BTreeMap<String, GridPlan>,
+    /// Work to do, in scene order.
+    pub tasks: Vec<Task>,
+    /// Acquisitions found more than once.
+    pub duplicates: Vec<Duplicate>,
+    /// Scenes outside the configured days.
+    pub outside_dates: usize,
+    /// Scenes and parcels set aside.
+    pub quarantined: Vec<Quarantine>,
+}
+
+/// Makes the plan. With `digest_all`, every input file is digested (a run needs that); without, only what is remembered is
+/// used and nothing is written.
+///
+/// # Errors
+/// The parcel layer or the scene folders cannot be used, or a store file is damaged.
+pub fn plan(
+    settings: &Settings,
+    inputs: &Inputs,
+    digest_all: bool,
+    progress: Progress,
+    cancel: &AtomicBool,
+) -> Result<Plan> {
+    let options = &settings.options;
+    let parcels = parcel::read(&options.parcels, &settings.base)?;
+    if parcels.parcels.is_empty() {
+        return Err(Error::Input {
+            path: settings.base.join(&options.parcels.path),
+            what: "parcels".into(),
+            found: format!(
+                "{} features, none of which can be used{}",
+                parcels.features,
+                first_reason(&parcels.quarantined)
+            ),
+            expected: "at least one valid parcel".into(),
+            help: "correct the layer".into(),
+        });
+    }
+    let sensors = Sensors::builtin()?;
+    let catalog = catalog::read(&options.scenes, &settings.base, &sensors)?;
+    let mut quarantined = parcels.quarantined.clone();
+    for bad in catalog.bad {
+        quarantined.push(Quarantine::scene(&bad.id, Stage::Catalog, bad.fault.reason, &bad.source, bad.fault.message));
+    }
+
+    let wanted = Wanted { indices: options.observe.indices.clone(), pixel_m: options.observe.pixel_m };
+    progress(Event::Begin("catalog", "scenes", catalog.scenes.len() as u64));
+    let planned: Vec<Result<std::result::Result<PlannedScene, Quarantine>>> = catalog
+        .scenes
+        .into_par_iter()
+        .map(|scene| {
+            if cancel.load(Ordering::Relaxed) {
+                return Err(Error::Interrupted);
+            }
+            let source = scene.source.clone();
+            let id = scene.id.clone();
+            let result = plan_scene(scene, &wanted, settings, inputs, digest_all);
+            progress(Event::Advance(1));
+            match result {
+                Ok(planned) => Ok(Ok(planned)),
+                Err(ScenePlanError::Fault(f)) => {
+                    Ok(Err(Quarantine::scene(&id, Stage::Catalog, f.reason, &source, f.message)))
+                }
+                Err(ScenePlanError::Error(e)) => Err(e),
+            }
+        })
+        .collect();
+    progress(Event::End);
+    let mut scenes = Vec::new();
+    for result in planned {
+        match result? {
+            Ok(scene) => scenes.push(scene),
+            Err(q) => quarantined.push(q),
+        }
+    }
+
+    let (grids, touched) = plan_grids(settings, &parcels, &scenes, progress, &mut quarantined)?;
+    if !scenes.is_empty() {
+        for (position, parcel) in parcels.parcels.iter().enumerate() {
+            if !touched.contains(&position)
+                && !quarantined.iter().any(|q| q.id == parcel.id && q.stage == Stage::Extract)
+            {
+                let message = "found no scene whose raster covers it, expected one; check the CRS of the layer and the scene folders";
+                quarantined.push(Quarantine::parcel(&parcel.id, Stage::Extract, Reason::OutsideImagery, message));
+            }
+        }
+    }
+    let mut tasks = Vec::new();
+    for (position, scene) in scenes.iter().enumerate() {
+        let Some(grid) = grids.get(&scene.facts.grid_id) else { continue };
+        let missing = |batch: &Batch| {
+            scene.observations_path(&settings.out, batch).is_none_or(|p| !p.exists())
+                || scene.cube_path(&settings.out, batch).is_none_or(|p| !p.exists())
+        };
+        let pending: Vec<usize> =
+            (0..grid.batches.len()).filter(|b| grid.batches[*b].pixels() > 0 && missing(&grid.batches[*b])).collect();
+        if !pending.is_empty() {
+            tasks.push(Task { scene: position, batches: pending });
+        }
+    }
+    quarantined.sort();
+    quarantined.dedup();
+    Ok(Plan {
+        parcels,
+        scenes,
+        grids,
+        tasks,
+        duplicates: catalog.duplicates,
+        outside_dates: catalog.outside_dates,
+        quarantined,
+    })
+}
+
+fn first_reason(quarantined: &[Quarantine]) -> String {
+    quarantined.first().map(|q| format!("; the first: {}: {}", q.id, q.message)).unwrap_or_default()
+}
+
+enum ScenePlanError {
+    Fault(crate::error::SceneFault),
+    Error(Error),
+}
+
+/// What a scene's pixels depend on.
+#[derive(Serialize)]
+struct SceneKey<'a> {
+    version: u32,
+    facts: &'a SceneFacts,
+    layers: Vec<(CubeLayer, u32, Option<u8>, Sha256)>,
+    mask: Option<(u32, Sha256, &'a [u8], f64)>,
+    saturation: Option<(u32, Sha256)>,
+}
+
+fn plan_scene(
+    scene: Scene,
+    wanted: &Wanted,
+    settings: &Settings,
+    inputs: &Inputs,
+    digest_all: bool,
+) -> std::result::Result<PlannedScene, ScenePlanError> {
+    let layout = lay_out(&scene, wanted).map_err(ScenePlanError::Fault)?;
+    let facts = SceneFacts {
+        scene_id: scene.id.clone(),
+        sensor: scene.sensor.clone(),
+        acquired_ms: scene.acquired_at.as_millisecond(),
+        grid_id: grid_id(&layout.grid),
+    };
+    let digest = |path: &Path| -> std::result::Result<Option<store::InputFile>, ScenePlanError> {
+        if digest_all {
+            return inputs.get(path).map(Some).map_err(|e| match e {
+                // A raster that cannot be read is the scene's fault, not the store's.
+                Error::Io { source, .. } => ScenePlanError::Fault(crate::error::SceneFault::new(
+                    Reason::UnreadableAsset,
+                    format!("{}: cannot be read: {source}", path.display()),
+                )),
+                other => ScenePlanError::Error(other),
+            });
+        }
+        Ok(inputs.peek(path))
+    };
+    let mut listed = Vec::new();
+    let mut complete = true;
+    let mut list = |path: &Path| -> std::result::Result<Sha256, ScenePlanError> {
+        let Some(file) = digest(path)? else {
+            complete = false;
+            return Ok(Sha256::of(b""));
+        };
+        let relative = path.strip_prefix(&settings.base).unwrap_or(path).to_string_lossy().into_owned();
+        listed.push(Input { path: relative, size: file.size, sha256: file.sha256 });
+        Ok(file.sha256)
+    };
+    for path in &scene.metadata {
+        list(path)?;
+    }
+    let mut layers = Vec::new();
+    for raster in &layout.values {
+        let sha = list(&raster.asset.path)?;
+        let bit = layout.saturation.as_ref().and(raster.asset.saturation_bit);
+        layers.push((CubeLayer::of(raster), raster.ratio, bit, sha));
+    }
+    // Only what this scene's mask depends on: Landsat does not change with the Sentinel-2 classes.
+    let clear: &[u8] = match scene.spec.mask.layout {
+        MaskLayout::Scl => &settings.options.observe.scl_clear,
+        MaskLayout::QaPixel => &[],
+    };
+    let mask = match &layout.mask {
+        Some(raster) => Some((raster.ratio, list(&raster.asset.path)?, clear, settings.options.observe.mask_dilate_m)),
+        None => None,
+    };
+    let saturation = match &layout.saturation {
+        Some(raster) => Some((raster.ratio, list(&raster.asset.path)?)),
+        None => None,
+    };
+    let key = SceneKey { version: CUBE_VERSION, facts: &facts, layers, mask, saturation };
+    let key = if complete { Some(Sha256::of_json(&key).map_err(ScenePlanError::Error)?) } else { None };
+    Ok(PlannedScene { layout: Arc::new(layout), facts, key, inputs: listed, scene })
+}
+
+/// Grids of the scenes, with the footprints of the parcels that touch them; and which parcels touch any.
+fn plan_grids(
+    settings: &Settings,
+    parcels: &ParcelSet,
+    scenes: &[PlannedScene],
+    progress: Progress,
+    quarantined: &mut Vec<Quarantine>,
+) -> Result<(BTreeMap<String, GridPlan>, BTreeSet<usize>)> {
+    let mut by_id: BTreeMap<&str, &Grid> = BTreeMap::new();
+    for scene in scenes {
+        by_id.insert(&scene.facts.grid_id, &scene.layout.grid);
+    }
+    let mut projected: BTreeMap<&Crs, Vec<std::result::Result<MultiPolygon<f64>, String>>> = BTreeMap::new();
+    progress(Event::Begin("footprints", "grids", by_id.len() as u64));
+    let mut grids = BTreeMap::new();
+    let mut touched = BTreeSet::new();
+    for (id, grid) in by_id {
+        if !projected.contains_key(&grid.crs) {
+            projected.insert(&grid.crs, project(parcels, &grid.crs));
+        }
+        let polygons = &projected[&grid.crs];
+        let bounds = grid.bounds();
+        let mut wanted = BTreeMap::new();
+        for (position, (parcel, polygon)) in parcels.parcels.iter().zip(polygons).enumerate() {
+            match polygon.as_ref().map(|p| p.bounding_rect()) {
+                Ok(Some(r))
+                    if r.max().x > bounds[0]
+                        && r.min().x < bounds[2]
+                        && r.max().y > bounds[1]
+                        && r.min().y < bounds[3] =>
+                {
+                    let whole_px = polygon.as_ref().map_or(f64::NAN, planar_area_m2) / grid.pixel_area_m2();
+                    wanted.insert(footprint_key(&parcel.digest, id), Member { position, whole_px });
+                }
+                Ok(_) => {}
+                Err(e) => tracing::debug!(parcel = parcel.id, grid = id, "not projected: {e}"),
+            }
+        }
+        let names: BTreeMap<Sha256, String> =
+            wanted.iter().map(|(k, m)| (*k, parcels.parcels[m.position].id.clone())).collect();
+        let folder = store::grid_folder(&settings.out, id);
+        let compute = |key: &Sha256| match &polygons[wanted[key].position] {
+            Ok(polygon) => footprint(polygon, grid).map_err(|e| e.to_string()),
+            Err(e) => Err(e.clone()),
+        };
+        let found = cube::batches(&folder, &names, compute)?;
+        for (key, why) in &found.failed {
+            let parcel = &parcels.parcels[wanted[key].position];
+            quarantined.push(Quarantine::parcel(&parcel.id, Stage::Extract, Reason::InvalidGeometry, why.clone()));
+        }
+        for batch in found.known.iter().chain(&found.new) {
+            touched.extend(batch.touching().filter_map(|(p, _)| Some(wanted.get(&p.key)?.position)));
+        }
+        let known = found.known.len();
+        let batches = found.known.into_iter().chain(found.new).map(Arc::new).collect();
+        grids.insert(id.to_owned(), GridPlan { grid: grid.clone(), batches, known, wanted });
+        progress(Event::Advance(1));
+    }
+    progress(Event::End);
+    Ok((grids, touched))
+}
+
+/// Every parcel in a grid's CRS, or why it cannot be brought there.
+fn project(parcels: &ParcelSet, crs: &Crs) -> Vec<std::result::Result<MultiPolygon<f64>, String>> {
+    parcels
+        .parcels
+        .par_chunks(256)
+        .flat_map_iter(|chunk| {
+            // PROJ contexts are per thread, so each chunk makes its own.
+            let transform = Transform::new(&parcels.crs, crs);
+            chunk
+                .iter()
+                .map(|parcel| match &transform {
+                    Ok(t) => t.polygon(&parcel.geometry),
+                    Err(e) => Err(e.clone()),
+                })
+                .collect::<Vec<_>>()
+        })
+        .collect()
+}
+
+/// Bytes that one footprint pixel of a scene needs while it is worked on: class, samples, their gathered copy, blobs.
+pub fn bytes_per_pixel(layout: &Layout) -> u64 {
+    let samples: u64 =
+        layout.values.iter().map(|v| if v.sample == crate::gdal_io::SampleType::F32 { 4 } else { 2 }).sum();
+    let widest = layout.values.iter().map(|v| if matches!(v.layer, Layer::Mask) { 2 } else { 4 }).max().unwrap_or(4);
+    1 + samples + widest + if layout.saturation.is_some() { 2 } else { 0 }
+}

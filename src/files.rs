@@ -1,0 +1,125 @@
+//! Files that are complete or absent: written aside, synced, renamed.
+
+use std::fs::{self, File};
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use crate::error::{Error, Result};
+
+/// Prefix of files that are being written; a run removes what a crash left of them.
+pub const STAGING_PREFIX: &str = ".staging-";
+
+/// A file being written aside. Dropped without [`Staged::commit`], it leaves nothing behind.
+pub struct Staged {
+    file: Option<BufWriter<File>>,
+    staging: PathBuf,
+    path: PathBuf,
+}
+
+impl Staged {
+    /// Starts a file that will be `path`; makes its folder.
+    ///
+    /// # Errors
+    /// The file system's answer.
+    pub fn create(path: &Path) -> Result<Self> {
+        let folder = path.parent().unwrap_or(Path::new("."));
+        fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
+        let staging = staging_path(path);
+        let file = File::create(&staging).map_err(Error::io("write", &staging))?;
+        Ok(Staged { file: Some(BufWriter::with_capacity(1 << 18, file)), staging, path: path.to_path_buf() })
+    }
+
+    /// Syncs and renames: from now on readers see the whole new file.
+    ///
+    /// # Errors
+    /// The file system's answer; `path` is untouched then.
+    pub fn commit(mut self) -> Result<()> {
+        let Some(buffered) = self.file.take() else { return Ok(()) };
+        let file = buffered.into_inner().map_err(|e| Error::io("write", &self.path)(e.into_error()))?;
+        file.sync_all().map_err(Error::io("sync", &self.path))?;
+        drop(file);
+        fs::rename(&self.staging, &self.path).map_err(Error::io("rename", &self.path))?;
+        // Without this a power cut may lose the rename although the data is safe.
+        if let Some(Ok(folder)) = self.path.parent().map(File::open) {
+            let _ = folder.sync_all();
+        }
+        Ok(())
+    }
+
+    fn buffered(&mut self) -> std::io::Result<&mut BufWriter<File>> {
+        self.file.as_mut().ok_or_else(|| std::io::Error::other("the file is committed"))
+    }
+}
+
+impl Write for Staged {
+    fn write(&mut self, buf: &[u8]) -> std::io::Result<usize> {
+        self.buffered()?.write(buf)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.buffered()?.flush()
+    }
+}
+
+impl Drop for Staged {
+    fn drop(&mut self) {
+        // Gone already after a commit; a leftover is removed by the next run as well.
+        let _ = fs::remove_file(&self.staging);
+    }
+}
+
+/// Writes bytes atomically.
+///
+/// # Errors
+/// The file system's answer.
+pub fn write_bytes(path: &Path, bytes: &[u8]) -> Result<()> {
+    let mut out = Staged::create(path)?;
+    out.write_all(bytes).map_err(Error::io("write", path))?;
+    out.commit()
+}
+
+fn staging_path(path: &Path) -> PathBuf {
+    let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+    path.with_file_name(format!("{STAGING_PREFIX}{}-{name}", std::process::id()))
+}
+
+/// Removes what a killed run left half written below `root`. Call only with the store's lock held.
+///
+/// # Errors
+/// A leftover that cannot be removed.
+pub fn remove_staging(root: &Path) -> Result<usize> {
+    let mut removed = 0;
+    for entry in walkdir::WalkDir::new(root).into_iter().filter_map(std::result::Result::ok) {
+        if entry.file_type().is_file() && entry.file_name().to_string_lossy().starts_with(STAGING_PREFIX) {
+            fs::remove_file(entry.path()).map_err(Error::io("remove", entry.path()))?;
+            removed += 1;
+        }
+    }
+    Ok(removed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_abandoned_write_leaves_the_old_file_and_no_staging() {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let path = dir.path().join("a/b.txt");
+        write_bytes(&path, b"old").expect("write");
+        let mut out = Staged::create(&path).expect("staging");
+        out.write_all(b"half").expect("write");
+        drop(out);
+        assert_eq!(fs::read(&path).expect("read"), b"old");
+        assert_eq!(fs::read_dir(dir.path().join("a")).expect("dir").count(), 1);
+    }
+
+    #[test]
+    fn leftovers_are_removed() {
+        let dir = tempfile::tempdir().expect("tempdir");
+        fs::write(dir.path().join(".staging-1-x"), b"half").expect("write");
+        fs::write(dir.path().join("kept"), b"whole").expect("write");
+        assert_eq!(remove_staging(dir.path()).expect("clean"), 1);
+        assert!(dir.path().join("kept").exists());
+    }
+}

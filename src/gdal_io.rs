@@ -1,0 +1,333 @@
+//! Everything that touches GDAL: opening rasters, decoding blocks, reading vector layers. The only file that names
+//! `gdal::`. Paths are named in every message, since GDAL's own text for a missing file is empty.
+
+use std::path::Path;
+use std::sync::{Mutex, Once};
+
+use gdal::raster::GdalDataType;
+use gdal::spatial_ref::{AxisMappingStrategy, SpatialRef};
+use gdal::vector::{LayerAccess, ToGdal};
+use gdal::{Dataset, DatasetOptions, GdalOpenFlags};
+use geo::{Geometry, MultiPolygon};
+
+use crate::error::{Reason, SceneFault};
+use crate::geo::crs::Crs;
+use crate::geo::grid::Grid;
+
+static START: Once = Once::new();
+/// Last message of GDAL's own error handler, for texts that its return values lack.
+static LAST_MESSAGE: Mutex<String> = Mutex::new(String::new());
+
+/// Sets the process up once: one thread inside GDAL (parallelism is ours), a small block cache (each block is decoded
+/// once, so a large one only costs memory), no side files, messages into the log and not on the screen.
+pub fn start(cache_mib: usize) {
+    START.call_once(|| {
+        let options = [
+            ("GDAL_NUM_THREADS", "1"),
+            ("OPJ_NUM_THREADS", "1"),
+            ("GDAL_DISABLE_READDIR_ON_OPEN", "EMPTY_DIR"),
+            ("GDAL_PAM_ENABLED", "NO"),
+            ("OGR_GEOJSON_MAX_OBJ_SIZE", "0"),
+        ];
+        for (key, value) in options {
+            if let Err(e) = gdal::config::set_config_option(key, value) {
+                tracing::warn!("GDAL refuses the option {key}: {e}");
+            }
+        }
+        let _ = gdal::config::set_config_option("GDAL_CACHEMAX", &format!("{cache_mib}MB"));
+        gdal::config::set_error_handler(|class, number, message| {
+            tracing::debug!(?class, number, message, "gdal");
+            if let Ok(mut last) = LAST_MESSAGE.lock() {
+                message.clone_into(&mut last);
+            }
+        });
+    });
+}
+
+/// Version of the GDAL this process runs on, `3.6.2`.
+pub fn version() -> String {
+    gdal::version::VersionInfo::release_name()
+}
+
+fn crs_of(srs: &SpatialRef) -> Result<Crs, String> {
+    // GeoPackage's two placeholders for "nobody knows" come back as systems of these names.
+    let name = srs.name().unwrap_or_default();
+    if name.starts_with("Undefined") || srs.is_local() {
+        return Err(format!("an undefined CRS (\"{name}\")"));
+    }
+    if let Ok(authority) = srs.authority() {
+        return Ok(Crs(authority.to_uppercase()));
+    }
+    let mut identified = srs.clone();
+    if identified.auto_identify_epsg().is_ok()
+        && let Ok(authority) = identified.authority()
+    {
+        return Ok(Crs(authority.to_uppercase()));
+    }
+    srs.to_wkt().map(Crs).map_err(|e| format!("a CRS that GDAL cannot write down: {e}"))
+}
+
+/// How a raster's samples are held in memory and in the cube.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SampleType {
+    /// 8- and 16-bit unsigned.
+    U16,
+    /// 16-bit signed.
+    I16,
+    /// Everything else, as 32-bit float.
+    F32,
+}
+
+/// Sample types that a block can be decoded to.
+pub trait Readable: Copy + Default + Send + gdal::raster::GdalType {}
+impl Readable for u16 {}
+impl Readable for i16 {}
+impl Readable for f32 {}
+
+/// A raster band opened by one thread. GDAL handles must not be shared between threads: open one for each.
+pub struct Raster {
+    dataset: Dataset,
+    path: String,
+    grid: Grid,
+    block: (usize, usize),
+    sample: SampleType,
+}
+
+impl Raster {
+    /// Opens the first band of a north-up raster.
+    ///
+    /// # Errors
+    /// The file is absent, unreadable, has no CRS, or is rotated.
+    pub fn open(path: &Path) -> Result<Raster, SceneFault> {
+        let name = path.display().to_string();
+        let unreadable = |what: String| SceneFault::new(Reason::UnreadableAsset, format!("{name}: {what}"));
+        if !path.exists() && !name.starts_with("/vsi") {
+            return Err(unreadable("the file does not exist".into()));
+        }
+        let options = DatasetOptions {
+            open_flags: GdalOpenFlags::GDAL_OF_READONLY | GdalOpenFlags::GDAL_OF_RASTER,
+            ..Default::default()
+        };
+        let dataset =
+            Dataset::open_ex(path, options).map_err(|e| unreadable(format!("cannot be opened: {}", told(&e))))?;
+        let band = dataset.rasterband(1).map_err(|e| unreadable(format!("has no band: {}", told(&e))))?;
+        let block = band.block_size();
+        let sample = match band.band_type() {
+            GdalDataType::UInt8 | GdalDataType::UInt16 => SampleType::U16,
+            GdalDataType::Int16 => SampleType::I16,
+            _ => SampleType::F32,
+        };
+        let t = dataset.geo_transform().map_err(|e| unreadable(format!("is not georeferenced: {}", told(&e))))?;
+        if t[2] != 0.0 || t[4] != 0.0 || t[1] <= 0.0 || t[5] >= 0.0 {
+            return Err(SceneFault::new(
+                Reason::MisalignedGrid,
+                format!("{name}: found a rotated or flipped raster (geotransform {t:?}), expected north-up"),
+            ));
+        }
+        let srs = dataset.spatial_ref().map_err(|_| unreadable("has no CRS".into()))?;
+        let crs = crs_of(&srs).map_err(|e| unreadable(format!("has {e}")))?;
+        let (cols, rows) = dataset.raster_size();
+        let (Ok(cols), Ok(rows)) = (u32::try_from(cols), u32::try_from(rows)) else {
+            return Err(unreadable(format!("is {cols} x {rows} pixels, too large")));
+        };
+        let grid = Grid { crs, x_min: t[0], y_max: t[3], pixel_x_m: t[1], pixel_y_m: -t[5], rows, cols };
+        Ok(Raster { dataset, path: name, grid, block, sample })
+    }
+
+    /// CRS, geotransform and size, as the raster itself states them.
+    pub fn grid(&self) -> &Grid {
+        &self.grid
+    }
+
+    /// Natural block size, (columns, rows).
+    pub fn block(&self) -> (usize, usize) {
+        self.block
+    }
+
+    /// In-memory type of the samples.
+    pub fn sample(&self) -> SampleType {
+        self.sample
+    }
+
+    /// Decodes a window into `out`, row by row; `out` is resized to fit.
+    ///
+    /// # Errors
+    /// The block cannot be decoded: a truncated or damaged file opens well and fails here.
+    pub fn read<T: Readable>(
+        &self,
+        (col, row): (usize, usize),
+        (cols, rows): (usize, usize),
+        out: &mut Vec<T>,
+    ) -> Result<(), SceneFault> {
+        out.resize(cols * rows, T::default());
+        let fail = |e: gdal::errors::GdalError| {
+            SceneFault::new(
+                Reason::UnreadableAsset,
+                format!(
+                    "{}: the block at column {col}, row {row} ({cols} x {rows}) cannot be decoded: {}; the file is \
+                     truncated or damaged, fetch it again",
+                    self.path,
+                    told(&e)
+                ),
+            )
+        };
+        let band = self.dataset.rasterband(1).map_err(fail)?;
+        let (x, y) = (isize::try_from(col).unwrap_or(isize::MAX), isize::try_from(row).unwrap_or(isize::MAX));
+        band.read_into_slice((x, y), (cols, rows), (cols, rows), out, None).map_err(fail)
+    }
+}
+
+/// GDAL's error with the text of its handler where its own is empty.
+fn told(e: &gdal::errors::GdalError) -> String {
+    let text = match e {
+        gdal::errors::GdalError::CplError { msg, .. } | gdal::errors::GdalError::NullPointer { msg, .. } => msg.clone(),
+        other => other.to_string(),
+    };
+    if text.trim().is_empty() { LAST_MESSAGE.lock().map(|m| m.clone()).unwrap_or_default() } else { text }
+}
+
+/// One feature of a vector layer, its fields as text.
+pub struct Feature {
+    /// Position in the layer, from 1, for messages.
+    pub number: usize,
+    /// Values of the fields asked for, in their order; `None` where the field is null.
+    pub values: Vec<Option<String>>,
+    /// Polygon, or why there is none.
+    pub geometry: Result<MultiPolygon<f64>, String>,
+}
+
+/// Why a layer cannot be read, in the terms of an input error.
+pub struct LayerFault {
+    /// The part that is meant.
+    pub what: String,
+    /// What was found.
+    pub found: String,
+    /// What is expected.
+    pub expected: String,
+    /// What to do.
+    pub help: String,
+}
+
+/// Reads a polygon layer: its CRS and, for each feature, the named fields and the geometry.
+///
+/// # Errors
+/// The file or layer is absent, the layer has no CRS or lacks a field.
+pub fn read_layer(
+    path: &Path,
+    layer: Option<&str>,
+    fields: &[(&str, &str)],
+) -> Result<(Crs, Vec<Feature>), LayerFault> {
+    let fault = |what: &str, found: String, expected: &str, help: &str| LayerFault {
+        what: what.to_owned(),
+        found,
+        expected: expected.to_owned(),
+        help: help.to_owned(),
+    };
+    let options = DatasetOptions {
+        open_flags: GdalOpenFlags::GDAL_OF_READONLY | GdalOpenFlags::GDAL_OF_VECTOR,
+        ..Default::default()
+    };
+    let dataset = Dataset::open_ex(path, options).map_err(|e| {
+        let found =
+            if path.exists() { format!("a file that cannot be read ({})", told(&e)) } else { "no such file".into() };
+        fault("parcel layer", found, "a GeoPackage or GeoJSON file", "correct `path` under [parcels]")
+    })?;
+    let names: Vec<String> = dataset.layers().map(|l| l.name()).collect();
+    let listed = names.join(", ");
+    let chosen = match layer {
+        Some(name) => dataset.layer_by_name(name).map_err(|_| {
+            fault(
+                "layer",
+                format!("no layer `{name}`"),
+                &format!("one of: {listed}"),
+                "correct `layer` under [parcels]",
+            )
+        })?,
+        None if names.len() == 1 => dataset.layer(0).map_err(|e| fault("layer", told(&e), "a readable layer", ""))?,
+        None => {
+            let help = "name one with `layer = \"...\"` under [parcels]";
+            return Err(fault("layer", format!("{} layers ({listed})", names.len()), "one layer", help));
+        }
+    };
+    let mut chosen = chosen;
+    let undefined = |found: String| {
+        let help =
+            "write the CRS into the file (for example: ogr2ogr -a_srs EPSG:4490 out.gpkg in.gpkg); it is never guessed";
+        fault("CRS", found, "a coordinate reference system", help)
+    };
+    let srs = chosen.spatial_ref().ok_or_else(|| undefined("a layer without a CRS".into()))?;
+    let mut traditional = srs.clone();
+    traditional.set_axis_mapping_strategy(AxisMappingStrategy::TraditionalGisOrder);
+    let crs = crs_of(&traditional).map_err(undefined)?;
+
+    let defn = chosen.defn();
+    let available: Vec<String> = defn.fields().map(|f| f.name()).collect();
+    let mut positions = Vec::with_capacity(fields.len());
+    for (ours, theirs) in fields {
+        let position = available.iter().position(|name| name == theirs).ok_or_else(|| {
+            fault(
+                &format!("field for `{ours}`"),
+                format!("no field `{theirs}`"),
+                &format!("one of: {}", available.join(", ")),
+                &format!("correct `{ours}` under [parcels]"),
+            )
+        })?;
+        positions.push(position);
+    }
+    let mut features = Vec::new();
+    for (i, feature) in chosen.features().enumerate() {
+        let values = positions
+            .iter()
+            .map(|&p| match feature.field_as_string(p) {
+                Ok(Some(text)) if !text.trim().is_empty() => Some(text.trim().to_owned()),
+                _ => None,
+            })
+            .collect();
+        features.push(Feature { number: i + 1, values, geometry: polygon_of(feature.geometry()) });
+    }
+    Ok((crs, features))
+}
+
+/// A valid polygon or multipolygon in two dimensions, or why not. Validity is judged by GEOS, the reason is told by `geo`.
+fn polygon_of(geometry: Option<&gdal::vector::Geometry>) -> Result<MultiPolygon<f64>, String> {
+    let geometry = geometry.ok_or("no geometry")?;
+    if geometry.is_empty() {
+        return Err("an empty geometry".into());
+    }
+    let mut flat = geometry.clone();
+    flat.flatten_to_2d();
+    let name = flat.geometry_name();
+    let polygon = match name.as_str() {
+        "POLYGON" | "MULTIPOLYGON" => match flat.to_geo() {
+            Ok(Geometry::Polygon(p)) => MultiPolygon(vec![p]),
+            Ok(Geometry::MultiPolygon(p)) => p,
+            Ok(_) => return Err(format!("a {name} that cannot be read as polygons")),
+            Err(e) => return Err(format!("a {name} that cannot be read: {e}")),
+        },
+        _ => return Err(format!("a {name}, expected POLYGON or MULTIPOLYGON")),
+    };
+    if !crate::geo::crs::all_finite(&polygon) {
+        return Err("coordinates that are not finite".into());
+    }
+    if !flat.is_valid() {
+        use geo::Validation;
+        let reason = polygon.check_validation().err().map(|e| e.to_string());
+        let told = LAST_MESSAGE.lock().map(|m| m.clone()).unwrap_or_default();
+        return Err(format!("an invalid polygon: {}", reason.unwrap_or(told)));
+    }
+    Ok(polygon)
+}
+
+/// The polygon as well-known binary (little endian, two dimensions), as GeoParquet wants it.
+///
+/// # Errors
+/// GDAL refuses the geometry.
+pub fn wkb(p: &MultiPolygon<f64>) -> Result<Vec<u8>, String> {
+    // A single part stays a Polygon: what went in comes out.
+    let geometry = match p.0.as_slice() {
+        [single] => single.to_gdal(),
+        _ => p.to_gdal(),
+    };
+    geometry.and_then(|g| g.wkb()).map_err(|e| told(&e))
+}

@@ -1,0 +1,15 @@
+//! Where a parcel lies on a raster and how large it is: the grid, the exact footprint on it, the geodesic area.
+//!
+//! Coverage fractions are weights, never areas: the area of a parcel is its geodesic area ([`geodesic_area_m2`]),
+//! whatever projection the raster is in.
+
+pub mod area;
+pub mod coverage;
+pub mod crs;
+pub mod grid;
+pub mod outline;
+
+pub use area::{geodesic_area_m2, geodesic_perimeter_m, planar_area_m2};
+pub use coverage::{CoverageError, Footprint, Span, footprint};
+pub use crs::Crs;
+pub use grid::{Grid, Window};

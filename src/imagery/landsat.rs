@@ -1,0 +1,208 @@
+//! Landsat Collection 2 Level-2 folders: the MTL to [`Scene`].
+//!
+//! The MTL is read as groups. The names REFLECTANCE_MULT_BAND_n and REFLECTANCE_ADD_BAND_n occur twice in a real file, for
+//! Level-1 and for surface reflectance, so a flat list of keys gives wrong numbers; only the group
+//! LEVEL2_SURFACE_REFLECTANCE_PARAMETERS counts. Sizes come from the rasters, not from the MTL.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use super::sensor::Sensors;
+use super::{Asset, Calibration, Layer, Scene};
+use crate::error::{Reason, SceneFault};
+
+/// Key -> value, within group -> ...
+type Groups = BTreeMap<String, BTreeMap<String, String>>;
+
+fn bad(message: String) -> SceneFault {
+    SceneFault::new(Reason::BadMetadata, message)
+}
+
+/// The product's metadata file: `*_MTL.txt`, else `.json`, else `.xml`.
+pub fn metadata_file(files: &[PathBuf]) -> Option<&PathBuf> {
+    ["_MTL.txt", "_MTL.json", "_MTL.xml"]
+        .iter()
+        .find_map(|suffix| files.iter().find(|f| f.file_name().is_some_and(|n| n.to_string_lossy().ends_with(suffix))))
+}
+
+/// Reads a product by its metadata file.
+///
+/// # Errors
+/// Metadata that cannot be read or lacks a gain or offset of a band that is there.
+pub fn read(mtl: &Path, source: &str, sensors: &Sensors) -> Result<Scene, SceneFault> {
+    let file = mtl.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+    let content = std::fs::read_to_string(mtl).map_err(|e| bad(format!("{file}: cannot be read: {e}")))?;
+    let groups = if file.ends_with(".json") {
+        parse_json(&content)
+    } else if file.ends_with(".xml") {
+        parse_xml(&content)
+    } else {
+        parse_odl(&content)
+    }
+    .map_err(|e| bad(format!("{file}: {e}")))?;
+    let get = |group: &str, key: &str| groups.get(group).and_then(|g| g.get(key)).map(String::as_str);
+    let need = |group: &str, key: &str| {
+        get(group, key)
+            .ok_or_else(|| bad(format!("{file}: group {group}: found no {key}, expected one; fetch the product again")))
+    };
+
+    let contents = "PRODUCT_CONTENTS";
+    let image = "IMAGE_ATTRIBUTES";
+    let level = need(contents, "PROCESSING_LEVEL")?;
+    let collection = need(contents, "COLLECTION_NUMBER")?;
+    if !level.starts_with("L2") || collection.trim_start_matches('0') != "2" {
+        return Err(SceneFault::new(
+            Reason::Unsupported,
+            format!(
+                "{file}: found collection {collection}, level {level}, expected Collection 2 Level-2 (L2SP or L2SR)"
+            ),
+        ));
+    }
+    let platform = need(image, "SPACECRAFT_ID")?;
+    let (spec, sensor) = sensors.by_platform(platform).ok_or_else(|| {
+        SceneFault::new(
+            Reason::Unsupported,
+            format!("{file}: SPACECRAFT_ID: found {platform}, expected one of {}", sensors.platforms()),
+        )
+    })?;
+    let id = need(contents, "LANDSAT_PRODUCT_ID")?.to_owned();
+    let when = format!("{}T{}", need(image, "DATE_ACQUIRED")?, need(image, "SCENE_CENTER_TIME")?);
+    let acquired_at = when.parse::<jiff::Timestamp>().map_err(|e| {
+        bad(format!("{file}: DATE_ACQUIRED and SCENE_CENTER_TIME: found {when}, expected a UTC time: {e}"))
+    })?;
+    let pixel_m = get("PROJECTION_ATTRIBUTES", "GRID_CELL_SIZE_REFLECTIVE").and_then(|v| v.parse().ok());
+    let folder = mtl.parent().unwrap_or(Path::new("."));
+
+    let mut assets: BTreeMap<Layer, Vec<Asset>> = BTreeMap::new();
+    let parameters = "LEVEL2_SURFACE_REFLECTANCE_PARAMETERS";
+    for band in &spec.bands {
+        let n = &band.physical;
+        let Some(name) = get(contents, &format!("FILE_NAME_BAND_{n}")) else { continue };
+        let number = |key: String| -> Result<f64, SceneFault> {
+            let found = get(parameters, &key).ok_or_else(|| {
+                SceneFault::new(
+                    Reason::UnknownCalibration,
+                    format!("{file}: group {parameters}: found no {key}, expected one; without it digital numbers of {name} mean nothing"),
+                )
+            })?;
+            found.parse().map_err(|_| bad(format!("{file}: {key}: found {found}, expected a number")))
+        };
+        let calibration = Calibration {
+            pre: 0.0,
+            scale: number(format!("REFLECTANCE_MULT_BAND_{n}"))?,
+            post: number(format!("REFLECTANCE_ADD_BAND_{n}"))?,
+        };
+        let asset = Asset {
+            path: folder.join(name),
+            name: band.name.clone(),
+            pixel_m,
+            calibration,
+            invalid_dn: vec![spec.nodata_dn],
+            saturation_bit: band.saturation_bit,
+        };
+        assets.insert(Layer::Band(band.band), vec![asset]);
+    }
+    for (layer, key, name) in [
+        (Layer::Mask, "FILE_NAME_QUALITY_L1_PIXEL", "QA_PIXEL"),
+        (Layer::Saturation, "FILE_NAME_QUALITY_L1_RADIOMETRIC_SATURATION", "QA_RADSAT"),
+    ] {
+        let raster = need(contents, key)?;
+        let asset = Asset {
+            path: folder.join(raster),
+            name: name.to_owned(),
+            pixel_m,
+            calibration: Calibration::IDENTITY,
+            invalid_dn: Vec::new(),
+            saturation_bit: None,
+        };
+        assets.insert(layer, vec![asset]);
+    }
+    Ok(Scene {
+        acquisition: format!(
+            "{sensor}/{}/{}/{}",
+            need(image, "DATE_ACQUIRED")?,
+            need(image, "WRS_PATH")?,
+            need(image, "WRS_ROW")?
+        ),
+        id,
+        sensor,
+        spec,
+        acquired_at,
+        baseline: None,
+        generated: get("LEVEL2_PROCESSING_RECORD", "DATE_PRODUCT_GENERATED").map(str::to_owned),
+        assets,
+        metadata: vec![mtl.to_path_buf()],
+        source: source.to_owned(),
+        masked_by_provider: false,
+    })
+}
+
+/// `KEY = VALUE` within `GROUP = NAME` ... `END_GROUP = NAME`.
+fn parse_odl(content: &str) -> Result<Groups, String> {
+    let mut groups = Groups::new();
+    let mut open: Vec<String> = Vec::new();
+    for (i, line) in content.lines().enumerate() {
+        let Some((key, value)) = line.split_once('=') else { continue };
+        let (key, value) = (key.trim(), value.trim().trim_matches('"'));
+        match key {
+            "GROUP" => open.push(value.to_owned()),
+            "END_GROUP" => match open.pop() {
+                Some(name) if name == value => {}
+                other => return Err(format!("line {}: found END_GROUP = {value}, expected {other:?} to end", i + 1)),
+            },
+            _ => {
+                let group = open.last().cloned().unwrap_or_default();
+                groups.entry(group).or_default().insert(key.to_owned(), value.to_owned());
+            }
+        }
+    }
+    if !open.is_empty() || groups.is_empty() {
+        return Err(format!("found an end inside the group {open:?}, expected a whole file; fetch it again"));
+    }
+    Ok(groups)
+}
+
+fn parse_json(content: &str) -> Result<Groups, String> {
+    let value: serde_json::Value = serde_json::from_str(content).map_err(|e| format!("no well-formed JSON: {e}"))?;
+    let root = value.get("LANDSAT_METADATA_FILE").and_then(|v| v.as_object());
+    let root = root.ok_or("found no LANDSAT_METADATA_FILE, expected one")?;
+    Ok(root
+        .iter()
+        .filter_map(|(name, group)| {
+            let entries = group.as_object()?.iter().filter_map(|(k, v)| {
+                let text = v.as_str().map(str::to_owned).or_else(|| v.is_number().then(|| v.to_string()))?;
+                Some((k.clone(), text))
+            });
+            Some((name.clone(), entries.collect()))
+        })
+        .collect())
+}
+
+fn parse_xml(content: &str) -> Result<Groups, String> {
+    let document = roxmltree::Document::parse(content).map_err(|e| format!("no well-formed XML: {e}"))?;
+    Ok(document
+        .root_element()
+        .children()
+        .filter(|g| g.is_element())
+        .map(|group| {
+            let entries = group
+                .children()
+                .filter(|n| n.is_element())
+                .map(|n| (n.tag_name().name().to_owned(), n.text().unwrap_or_default().trim().to_owned()));
+            (group.tag_name().name().to_owned(), entries.collect())
+        })
+        .collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_key_in_two_groups_stays_apart() {
+        let text = "GROUP = A\n  GROUP = B\n    K = \"1\"\n  END_GROUP = B\n  GROUP = C\n    K = 2\n  END_GROUP = C\nEND_GROUP = A\nEND\n";
+        let groups = parse_odl(text).expect("whole");
+        assert_eq!((groups["B"]["K"].as_str(), groups["C"]["K"].as_str()), ("1", "2"));
+        assert!(parse_odl("GROUP = A\n K = 1\n").is_err(), "a truncated file is told");
+    }
+}

@@ -1,0 +1,166 @@
+//! What a scene is: one sensor's product of one acquisition, its bands and masks as files, and how their digital numbers
+//! become reflectance. Readers of the formats fill a [`Scene`]; nothing after them knows the formats.
+
+pub mod catalog;
+pub mod landsat;
+pub mod mask;
+pub mod sensor;
+pub mod sentinel2;
+pub mod stac;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::error::SceneFault;
+use sensor::SensorSpec;
+
+/// A spectral band by what it measures, so that sensors compare.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Band {
+    /// About 0.49 um.
+    Blue,
+    /// About 0.56 um.
+    Green,
+    /// About 0.66 um.
+    Red,
+    /// About 0.70 um (Sentinel-2 B05).
+    #[serde(rename = "red_edge1")]
+    RedEdge1,
+    /// About 0.74 um (Sentinel-2 B06).
+    #[serde(rename = "red_edge2")]
+    RedEdge2,
+    /// About 0.78 um (Sentinel-2 B07).
+    #[serde(rename = "red_edge3")]
+    RedEdge3,
+    /// About 0.865 um, narrow (Sentinel-2 B8A, Landsat OLI 5, TM 4).
+    Nir,
+    /// About 0.83 um, broad (Sentinel-2 B08, 10 m).
+    NirBroad,
+    /// About 1.6 um.
+    #[serde(rename = "swir1")]
+    Swir1,
+    /// About 2.2 um.
+    #[serde(rename = "swir2")]
+    Swir2,
+}
+
+/// What one raster of a scene holds.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Layer {
+    /// Reflectance of a band.
+    Band(Band),
+    /// An index somebody computed already, by its lower-case name.
+    Index(String),
+    /// Scene classes or quality bits.
+    Mask,
+    /// Saturation bits.
+    Saturation,
+}
+
+impl Layer {
+    /// Column name in the cube: `red`, `index_ndvi`, `mask`.
+    pub fn name(&self) -> String {
+        match self {
+            Layer::Band(band) => match serde_json::to_value(band) {
+                Ok(serde_json::Value::String(s)) => s,
+                _ => String::new(),
+            },
+            Layer::Index(name) => format!("index_{name}"),
+            Layer::Mask => "mask".into(),
+            Layer::Saturation => "saturation".into(),
+        }
+    }
+}
+
+/// How a digital number becomes a physical value: `(dn + pre) * scale + post`.
+///
+/// Two additive terms, because Sentinel-2's offset is in digital numbers and Landsat's in reflectance: so a product that
+/// was reprocessed with an offset gives bit for bit the reflectance of the one without.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Calibration {
+    /// Added to the digital number.
+    pub pre: f64,
+    /// Reflectance per digital number.
+    pub scale: f64,
+    /// Added to the scaled value.
+    pub post: f64,
+}
+
+impl Calibration {
+    /// Values that are physical already.
+    pub const IDENTITY: Calibration = Calibration { pre: 0.0, scale: 1.0, post: 0.0 };
+
+    /// Physical value of a digital number.
+    #[inline]
+    pub fn apply(&self, dn: f64) -> f64 {
+        (dn + self.pre) * self.scale + self.post
+    }
+}
+
+/// One raster file of a scene.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Asset {
+    /// Where it is.
+    pub path: PathBuf,
+    /// The provider's name of the band, for messages and records.
+    pub name: String,
+    /// Pixel size that the metadata states, metres; `None` where it does not.
+    pub pixel_m: Option<f64>,
+    /// How digital numbers become physical values.
+    pub calibration: Calibration,
+    /// Digital numbers that are no measurement.
+    pub invalid_dn: Vec<f64>,
+    /// Bit of the saturation raster that speaks of this band.
+    pub saturation_bit: Option<u8>,
+}
+
+/// One sensor's product of one acquisition.
+#[derive(Debug, Clone)]
+pub struct Scene {
+    /// The product's own id, from its metadata.
+    pub id: String,
+    /// `S2A`, `L8`, ...
+    pub sensor: String,
+    /// The sensor family's description.
+    pub spec: Arc<SensorSpec>,
+    /// When it was acquired, UTC.
+    pub acquired_at: Timestamp,
+    /// Processing baseline or version, where there is one.
+    pub baseline: Option<String>,
+    /// When it was processed, as the metadata writes it.
+    pub generated: Option<String>,
+    /// What one acquisition of one tile has in common, however often it was processed.
+    pub acquisition: String,
+    /// Rasters: several resolutions of a band may be there.
+    pub assets: BTreeMap<Layer, Vec<Asset>>,
+    /// Files the metadata was read from.
+    pub metadata: Vec<PathBuf>,
+    /// Folder or file it was found as, relative to the configured path.
+    pub source: String,
+    /// True where the provider masked the data, so that no mask raster is needed.
+    pub masked_by_provider: bool,
+}
+
+impl Scene {
+    /// UTC day of acquisition.
+    pub fn date(&self) -> jiff::civil::Date {
+        self.acquired_at.to_zoned(jiff::tz::TimeZone::UTC).date()
+    }
+}
+
+/// A folder or file that should be a scene and is none, with its name.
+#[derive(Debug, Clone)]
+pub struct BadScene {
+    /// Id where it could be read, else the name of the folder or file.
+    pub id: String,
+    /// Folder or file, relative to the configured path.
+    pub source: String,
+    /// Why.
+    pub fault: SceneFault,
+}

@@ -1,0 +1,148 @@
+//! Sensors are data: one file in `configs/sensors` per family says which bands it has under which names, which digital
+//! numbers are no measurement, and how its mask is read. A new sensor is a new file and one line below.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::Deserialize;
+
+use super::Band;
+use super::mask::Class;
+use crate::error::{Error, Result};
+
+const FILES: [(&str, &str); 3] = [
+    ("sentinel-2", include_str!("../../configs/sensors/sentinel-2.toml")),
+    ("landsat-oli", include_str!("../../configs/sensors/landsat-oli.toml")),
+    ("landsat-tm", include_str!("../../configs/sensors/landsat-tm.toml")),
+];
+
+/// One sensor family.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SensorSpec {
+    /// Name of the file.
+    pub id: String,
+    /// For people.
+    pub title: String,
+    /// Pixel sizes the user may choose; empty where the family keeps its own.
+    pub pixel_m: Vec<u32>,
+    /// Digital number that means: nothing was measured.
+    pub nodata_dn: f64,
+    /// Digital number that means: too bright to measure.
+    pub saturated_dn: Option<f64>,
+    /// The metadata's platform name in lower case -> sensor id of the tables.
+    pub platforms: BTreeMap<String, String>,
+    /// How the mask raster is read.
+    pub mask: MaskSpec,
+    /// Bands.
+    pub bands: Vec<BandSpec>,
+}
+
+/// One band of a family.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BandSpec {
+    /// The provider's name: `B04`, `SR_B4`.
+    pub name: String,
+    /// What it measures.
+    pub band: Band,
+    /// Name or number inside the product metadata: `B4` of the spectral list, `4` of an MTL.
+    pub physical: String,
+    /// STAC common names.
+    pub common: Vec<String>,
+    /// Bit of the saturation raster.
+    pub saturation_bit: Option<u8>,
+}
+
+/// How a mask raster is laid out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MaskLayout {
+    /// One class a value.
+    Scl,
+    /// Quality bits.
+    QaPixel,
+}
+
+/// Mask of a family.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MaskSpec {
+    /// Classes or bits.
+    pub layout: MaskLayout,
+    /// Names of the mask raster, lower case.
+    pub keys: Vec<String>,
+    /// Names of the saturation raster, lower case.
+    #[serde(default)]
+    pub saturation_keys: Vec<String>,
+    /// Bit of the saturation raster that says: hidden by terrain.
+    pub occlusion_bit: Option<u8>,
+    /// Value to class, for `scl`.
+    #[serde(default)]
+    pub classes: BTreeMap<String, Class>,
+    /// Bits in order of precedence, for `qa_pixel`.
+    #[serde(default)]
+    pub bits: Vec<MaskBit>,
+}
+
+/// One quality bit.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MaskBit {
+    /// Position, from 0.
+    pub bit: u8,
+    /// What it means when set.
+    pub class: Class,
+}
+
+/// All families.
+#[derive(Debug, Clone)]
+pub struct Sensors(Vec<Arc<SensorSpec>>);
+
+impl Sensors {
+    /// The families that come with the program.
+    ///
+    /// # Errors
+    /// A sensor file is malformed: a mistake of ours.
+    pub fn builtin() -> Result<Self> {
+        FILES
+            .iter()
+            .map(|(name, text)| {
+                toml::from_str::<SensorSpec>(text)
+                    .map(Arc::new)
+                    .map_err(|e| Error::Internal(format!("sensor file {name}: {e}")))
+            })
+            .collect::<Result<_>>()
+            .map(Sensors)
+    }
+
+    /// The family and sensor id of a platform, by the metadata's spelling.
+    pub fn by_platform(&self, platform: &str) -> Option<(Arc<SensorSpec>, String)> {
+        let key = platform.trim().to_lowercase();
+        self.0.iter().find_map(|spec| spec.platforms.get(&key).map(|id| (spec.clone(), id.clone())))
+    }
+
+    /// Every platform that is known, for messages.
+    pub fn platforms(&self) -> String {
+        self.0.iter().flat_map(|s| s.platforms.keys().cloned()).collect::<Vec<_>>().join(", ")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_file_is_read_and_names_are_unique() {
+        let sensors = Sensors::builtin().expect("sensor files");
+        for spec in &sensors.0 {
+            let mut names: Vec<_> = spec.bands.iter().map(|b| &b.name).collect();
+            names.sort();
+            names.dedup();
+            assert_eq!(names.len(), spec.bands.len(), "{}", spec.id);
+        }
+        assert_eq!(sensors.by_platform("Sentinel-2B").expect("known").1, "S2B");
+        assert_eq!(sensors.by_platform("LANDSAT_9").expect("known").1, "L9");
+        assert!(sensors.by_platform("aqua").is_none());
+    }
+}

@@ -1,0 +1,143 @@
+//! The record of a run: what went in, what came out, with which settings and which software. Wall-clock times stand here
+//! and nowhere else.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::digest::Sha256;
+use crate::error::{Error, Quarantine, Result};
+use crate::files::write_bytes;
+use crate::imagery::catalog::Duplicate;
+
+/// One input file.
+#[derive(Debug, Clone, Serialize, Deserialize, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Input {
+    /// Path, relative to the configuration where it lies below it.
+    pub path: String,
+    /// Bytes.
+    pub size: u64,
+    /// Digest.
+    pub sha256: Sha256,
+}
+
+/// One output table.
+#[derive(Debug, Clone, Serialize, Deserialize, PartialEq, Eq)]
+pub struct Table {
+    /// Path within the output folder.
+    pub path: String,
+    /// Rows.
+    pub rows: u64,
+    /// Bytes.
+    pub size: u64,
+    /// Digest.
+    pub sha256: Sha256,
+}
+
+/// One scene: where it came from and what became of its pixels.
+#[derive(Debug, Clone, Serialize, Deserialize, PartialEq)]
+pub struct SceneRecord {
+    /// Scene id.
+    pub scene_id: String,
+    /// Where it was found.
+    pub source: String,
+    /// Sensor.
+    pub sensor: String,
+    /// Time of acquisition, UTC.
+    pub acquired_at: String,
+    /// Processing baseline.
+    pub baseline: Option<String>,
+    /// Grid.
+    pub grid_id: String,
+    /// Rasters that were read: our name, the provider's name, how digital numbers become physical values.
+    pub layers: Vec<serde_json::Value>,
+    /// Requested indices that its bands cannot give.
+    pub indices_missing: Vec<String>,
+    /// Footprint pixels by clear-sky class.
+    pub pixels_by_class: BTreeMap<String, u64>,
+}
+
+/// The whole record.
+#[derive(Debug, Clone, Serialize)]
+pub struct Manifest {
+    /// Identity of the run: when it began, and its settings.
+    pub run_id: String,
+    /// `lintan` and its version, GDAL's version.
+    pub software: BTreeMap<&'static str, String>,
+    /// When it began, UTC.
+    pub started_at: String,
+    /// When it ended, UTC.
+    pub finished_at: String,
+    /// Effective configuration.
+    pub configuration: serde_json::Value,
+    /// Digest of the settings that can change a table.
+    pub config_sha256: Sha256,
+    /// Parameter set of the carbon figures.
+    pub parameter_set: Option<serde_json::Value>,
+    /// Works that describe the methods that ran.
+    pub citations: Vec<String>,
+    /// Everything that was read.
+    pub inputs: Vec<Input>,
+    /// Scenes that were used.
+    pub scenes: Vec<SceneRecord>,
+    /// Acquisitions found more than once.
+    pub duplicates: Vec<Duplicate>,
+    /// What was set aside.
+    pub quarantined: Vec<Quarantine>,
+    /// Everything that was written.
+    pub tables: Vec<Table>,
+    /// Counts of parcels, scenes, tasks, blocks, rows.
+    pub counts: BTreeMap<&'static str, u64>,
+    /// Seconds of each stage.
+    pub seconds: BTreeMap<&'static str, f64>,
+    /// Identity of everything the tables depend on: a later run that finds the same keeps them.
+    pub results_key: Sha256,
+    /// The first parcels in a few figures.
+    pub summary: Vec<ParcelSummary>,
+}
+
+/// One parcel in a few figures.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ParcelSummary {
+    /// Parcel.
+    pub parcel_id: String,
+    /// Kind.
+    pub kind: Option<String>,
+    /// Hectares.
+    pub area_ha: f64,
+    /// Scenes that saw it.
+    pub scenes: u64,
+    /// Scenes that saw enough of it, by the first configured index.
+    pub clear_scenes: u64,
+    /// Last of these: day, and mean of the first configured index.
+    pub last_clear: Option<(String, f64)>,
+    /// First period: delta and half of its 90 % interval, t CO2e.
+    pub delta_t_co2e: Option<(f64, f64)>,
+    /// Disturbed area and its standard error, hectares.
+    pub disturbed_ha: Option<(f64, Option<f64>)>,
+    /// Use of the delta.
+    pub status: Option<String>,
+}
+
+impl Manifest {
+    /// Writes `run.json` and keeps a copy under `runs/`.
+    ///
+    /// # Errors
+    /// The file system's answer.
+    pub fn write(&self, root: &Path) -> Result<()> {
+        let text = serde_json::to_vec_pretty(self).map_err(|e| Error::Internal(format!("run record: {e}")))?;
+        write_bytes(&root.join("runs").join(format!("{}.json", self.run_id)), &text)?;
+        write_bytes(&root.join("run.json"), &text)
+    }
+}
+
+/// Size, digest and rows of a file just written, as the manifest lists it.
+///
+/// # Errors
+/// The file cannot be read back.
+pub fn table(root: &Path, path: &Path, rows: u64) -> Result<Table> {
+    let (sha256, size) = Sha256::of_file(path)?;
+    let relative = path.strip_prefix(root).unwrap_or(path).to_string_lossy().into_owned();
+    Ok(Table { path: relative, rows, size, sha256 })
+}

@@ -1,0 +1,192 @@
+//! The output folder: one run at a time, complete files only, and what is known of the inputs.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{Read, Seek, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::time::{Duration, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
+
+use crate::digest::Sha256;
+use crate::error::{Error, Result};
+use crate::files::{remove_staging, write_bytes};
+
+/// The output folder, held by this process. The lock is the operating system's: it ends with the process, however that
+/// ends.
+pub struct Store {
+    root: PathBuf,
+    _lock: File,
+}
+
+impl Store {
+    /// Takes the output folder; makes it when it is not there. With `wait`, waits for another run to end.
+    ///
+    /// # Errors
+    /// [`Error::Locked`] when another run holds it.
+    pub fn open(root: &Path, wait: bool) -> Result<Self> {
+        fs::create_dir_all(root).map_err(Error::io("create", root))?;
+        let path = root.join(".lock");
+        let mut lock = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&path)
+            .map_err(Error::io("open", &path))?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) if wait => lock.lock().map_err(Error::io("lock", &path))?,
+            Err(TryLockError::WouldBlock) => {
+                let mut holder = String::new();
+                let _ = lock.read_to_string(&mut holder);
+                return Err(Error::Locked { path: root.to_path_buf(), holder: holder.trim().to_owned() });
+            }
+            Err(TryLockError::Error(e)) => return Err(Error::io("lock", &path)(e)),
+        }
+        let host = fs::read_to_string("/etc/hostname").unwrap_or_default();
+        let note = format!("process {} on {}\n", std::process::id(), host.trim());
+        lock.set_len(0)
+            .and_then(|()| lock.rewind())
+            .and_then(|()| lock.write_all(note.as_bytes()))
+            .map_err(Error::io("write", &path))?;
+        remove_staging(root)?;
+        Ok(Store { root: root.to_path_buf(), _lock: lock })
+    }
+
+    /// The folder.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+}
+
+/// Folder of a grid's footprints and cube files.
+pub fn grid_folder(root: &Path, grid_id: &str) -> PathBuf {
+    root.join("cube").join(grid_id)
+}
+
+/// Folder of a scene's cube files.
+pub fn scene_folder(root: &Path, grid_id: &str, scene_id: &str) -> PathBuf {
+    grid_folder(root, grid_id).join(safe_name(scene_id))
+}
+
+/// A table's file.
+pub fn table_path(root: &Path, name: &str) -> PathBuf {
+    root.join("tables").join(format!("{name}.parquet"))
+}
+
+/// An id as a file name: other characters are replaced, and then a digest keeps two ids apart.
+pub fn safe_name(id: &str) -> String {
+    let safe = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    if !id.is_empty() && id.len() <= 120 && id.chars().all(safe) && !id.starts_with('.') {
+        return id.to_owned();
+    }
+    let kept: String = id.chars().take(60).map(|c| if safe(c) { c } else { '_' }).collect();
+    format!("x{kept}-{}", &Sha256::of(id.as_bytes()).short()[..8])
+}
+
+/// What is known of an input file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InputFile {
+    /// Bytes.
+    pub size: u64,
+    /// Digest of the content.
+    pub sha256: Sha256,
+    /// Time of last change, nanoseconds since 1970; a file whose size and time are unchanged is not read again.
+    modified_ns: u64,
+}
+
+/// Digests of input files, remembered between runs.
+#[derive(Debug, Default)]
+pub struct Inputs {
+    known: Mutex<BTreeMap<String, InputFile>>,
+    file: PathBuf,
+}
+
+impl Inputs {
+    /// What earlier runs on this folder learned. A file that cannot be read is forgotten: everything is digested again.
+    pub fn load(root: &Path) -> Self {
+        let file = root.join("cube").join("inputs.json");
+        let known = fs::read(&file).ok().and_then(|b| serde_json::from_slice(&b).ok()).unwrap_or_default();
+        Inputs { known: Mutex::new(known), file }
+    }
+
+    /// Size and digest of a file, by memory when it has not changed.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn get(&self, path: &Path) -> Result<InputFile> {
+        if let Some(known) = self.peek(path) {
+            return Ok(known);
+        }
+        let modified_ns = modified_ns(&fs::metadata(path).map_err(Error::io("read", path))?);
+        let (sha256, size) = Sha256::of_file(path)?;
+        let input = InputFile { size, sha256, modified_ns };
+        if let Ok(mut known) = self.known.lock() {
+            known.insert(path.to_string_lossy().into_owned(), input.clone());
+        }
+        Ok(input)
+    }
+
+    /// What is remembered of a file, if it has not changed since.
+    pub fn peek(&self, path: &Path) -> Option<InputFile> {
+        let now = fs::metadata(path).ok()?;
+        let known = self.known.lock().ok()?.get(path.to_string_lossy().as_ref()).cloned()?;
+        (known.size == now.len() && known.modified_ns == modified_ns(&now)).then_some(known)
+    }
+
+    /// Remembers for the next run.
+    ///
+    /// # Errors
+    /// The file system's answer.
+    pub fn save(&self) -> Result<()> {
+        let known = self.known.lock().map_err(|_| Error::Internal("input memory is poisoned".into()))?;
+        let text = serde_json::to_vec(&*known).map_err(|e| Error::Internal(e.to_string()))?;
+        write_bytes(&self.file, &text)
+    }
+}
+
+fn modified_ns(m: &fs::Metadata) -> u64 {
+    let since = m.modified().ok().and_then(|t| t.duration_since(UNIX_EPOCH).ok()).unwrap_or(Duration::ZERO);
+    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_holder_is_refused_and_the_lock_ends_with_the_first() {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let first = Store::open(dir.path(), false).expect("free");
+        match Store::open(dir.path(), false) {
+            Err(Error::Locked { holder, .. }) => assert!(holder.contains("process"), "{holder}"),
+            _ => panic!("expected to be refused"),
+        }
+        drop(first);
+        assert!(Store::open(dir.path(), false).is_ok());
+    }
+
+    #[test]
+    fn a_changed_file_is_digested_again() {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let file = dir.path().join("a");
+        fs::write(&file, b"one").expect("write");
+        let inputs = Inputs::load(dir.path());
+        let first = inputs.get(&file).expect("digest");
+        inputs.save().expect("save");
+        let again = Inputs::load(dir.path());
+        assert_eq!(again.peek(&file), Some(first.clone()));
+        fs::write(&file, b"other").expect("write");
+        assert_eq!(again.peek(&file), None);
+        assert_ne!(again.get(&file).expect("digest").sha256, first.sha256);
+    }
+
+    #[test]
+    fn names_stay_apart() {
+        assert_eq!(safe_name("S2B_MSIL2A_20180708T105031"), "S2B_MSIL2A_20180708T105031");
+        assert_ne!(safe_name("a/b"), safe_name("a:b"));
+        assert_ne!(safe_name(".."), "..");
+    }
+}

@@ -1,0 +1,282 @@
+//! The job: plan, extract, analyse, account, commit. Everything that takes time can be interrupted and goes on where it
+//! stopped; tables and the run record are written last.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+use std::time::Instant;
+
+use rayon::prelude::*;
+
+use crate::account::{Made, Tables};
+use crate::config::Settings;
+use crate::cube::part;
+use crate::digest::Sha256;
+use crate::engine::Progress;
+use crate::engine::extraction::Extraction;
+use crate::engine::plan::{Plan, plan};
+use crate::error::{Error, Quarantine, Result, Stage};
+use crate::gdal_io;
+use crate::index;
+use crate::record::manifest::{self, Manifest, ParcelSummary, SceneRecord};
+use crate::record::store::{self, Inputs, Store};
+
+/// GDAL's block cache, MiB: blocks are decoded once, so it only has to hold those being read.
+const GDAL_CACHE_MIB: usize = 64;
+
+/// How a run behaves besides its configuration.
+pub struct Behaviour<'a> {
+    /// Wait for another run on the same folder instead of refusing.
+    pub wait: bool,
+    /// Set to stop.
+    pub cancel: &'a AtomicBool,
+    /// Told of everything.
+    pub progress: Progress<'a>,
+}
+
+/// What a run did, for people.
+#[derive(Debug, Clone, serde::Serialize)]
+pub struct Summary {
+    /// Identity of the run.
+    pub run_id: String,
+    /// Output folder.
+    pub out: PathBuf,
+    /// Counts as in the run record.
+    pub counts: BTreeMap<&'static str, u64>,
+    /// Tables as in the run record.
+    pub tables: Vec<manifest::Table>,
+    /// What was set aside.
+    pub quarantined: Vec<Quarantine>,
+    /// The first parcels.
+    pub parcels: Vec<ParcelSummary>,
+    /// Seconds in all.
+    pub seconds: f64,
+}
+
+/// Starts GDAL; call once before anything else.
+pub fn start() {
+    gdal_io::start(GDAL_CACHE_MIB);
+}
+
+/// A pool of the configured threads.
+///
+/// # Errors
+/// The system gives no threads.
+pub fn pool(settings: &Settings) -> Result<rayon::ThreadPool> {
+    rayon::ThreadPoolBuilder::new()
+        .num_threads(settings.threads())
+        .build()
+        .map_err(|e| Error::Internal(format!("cannot start {} threads: {e}", settings.threads())))
+}
+
+/// Plans without writing: what `check` and `status` show.
+///
+/// # Errors
+/// As [`plan`].
+pub fn look(settings: &Settings, progress: Progress, cancel: &AtomicBool) -> Result<Plan> {
+    start();
+    let inputs = Inputs::load(&settings.out);
+    pool(settings)?.install(|| plan(settings, &inputs, false, progress, cancel))
+}
+
+/// Does the whole job.
+///
+/// # Errors
+/// Configuration, storage, interruption. Scenes and parcels that cannot be used are no errors; they are in the summary.
+pub fn run(settings: &Settings, behaviour: &Behaviour) -> Result<Summary> {
+    start();
+    let clock = Instant::now();
+    let started_at = jiff::Timestamp::now();
+    let store = Store::open(&settings.out, behaviour.wait)?;
+    let pool = pool(settings)?;
+    let inputs = Inputs::load(store.root());
+    let plan = pool.install(|| plan(settings, &inputs, true, behaviour.progress, behaviour.cancel));
+    // What was digested stays known even when the plan fails.
+    inputs.save()?;
+    let plan = plan?;
+    let planned_s = clock.elapsed().as_secs_f64();
+
+    for (id, grid) in &plan.grids {
+        for batch in &grid.batches[grid.known..] {
+            batch.write(&store::grid_folder(store.root(), id), id)?;
+        }
+    }
+    let extraction = Extraction::new(settings, &plan, store.root(), behaviour.cancel, behaviour.progress);
+    extraction.all(&pool)?;
+    let extracted_s = clock.elapsed().as_secs_f64();
+    let (faults, decoded, spared) = extraction.finish();
+    let set_aside: Vec<Quarantine> = plan.quarantined.iter().cloned().chain(faults).collect();
+
+    let used = used_scenes(&plan, &set_aside);
+    let results = results_key(settings, &plan, &used, &set_aside)?;
+    let made = match kept_tables(store.root(), &results) {
+        Some(kept) => {
+            tracing::info!("nothing has changed: the tables are kept as they are");
+            kept
+        }
+        None => {
+            let tables = Tables {
+                settings,
+                plan: &plan,
+                used: &used,
+                root: store.root(),
+                cancel: behaviour.cancel,
+                progress: behaviour.progress,
+            };
+            pool.install(|| tables.make(set_aside))?
+        }
+    };
+    let finished_s = clock.elapsed().as_secs_f64();
+    let quarantined = made.quarantined;
+
+    let mut counts = BTreeMap::from([
+        ("features", plan.parcels.features as u64),
+        ("parcels", plan.parcels.parcels.len() as u64),
+        ("scenes", used.len() as u64),
+        ("scenes_outside_dates", plan.outside_dates as u64),
+        ("duplicates", plan.duplicates.len() as u64),
+        ("grids", plan.grids.len() as u64),
+        ("tasks", plan.tasks.len() as u64),
+        ("blocks_decoded", decoded),
+        ("blocks_spared", spared),
+        ("quarantined", quarantined.len() as u64),
+    ]);
+    for name in ["observations", "series", "disturbances", "stocks", "deltas"] {
+        let rows = made.tables.iter().filter(|t| t.path.starts_with(&format!("tables/{name}"))).map(|t| t.rows).sum();
+        counts.insert(name, rows);
+    }
+    let run_id = format!("{}-{}", started_at.strftime("%Y%m%dT%H%M%S%3fZ"), &settings.science.short()[..8]);
+    let manifest = Manifest {
+        run_id: run_id.clone(),
+        software: BTreeMap::from([("lintan", env!("CARGO_PKG_VERSION").to_owned()), ("gdal", gdal_io::version())]),
+        started_at: started_at.to_string(),
+        finished_at: jiff::Timestamp::now().to_string(),
+        configuration: serde_json::to_value(&settings.options).map_err(|e| Error::Internal(e.to_string()))?,
+        config_sha256: settings.science,
+        parameter_set: settings.parameters.as_ref().map(|p| {
+            serde_json::json!({
+                "name": p.name(), "version": p.version(), "title": p.title(), "sha256": p.sha256(),
+                "approved_by": p.approval().map(|(by, _)| by.to_owned()),
+                "approved_on": p.approval().map(|(_, on)| on.to_string()),
+            })
+        }),
+        citations: citations(settings),
+        inputs: all_inputs(settings, &plan, &inputs)?,
+        scenes: scene_records(&plan, &used, store.root())?,
+        duplicates: plan.duplicates.clone(),
+        quarantined: quarantined.clone(),
+        tables: made.tables.clone(),
+        counts: counts.clone(),
+        seconds: BTreeMap::from([
+            ("plan", planned_s),
+            ("extract", extracted_s - planned_s),
+            ("tables", finished_s - extracted_s),
+        ]),
+        results_key: results,
+        summary: made.summary.clone(),
+    };
+    manifest.write(store.root())?;
+    Ok(Summary {
+        run_id,
+        out: settings.out.clone(),
+        counts,
+        tables: made.tables,
+        quarantined,
+        parcels: made.summary,
+        seconds: clock.elapsed().as_secs_f64(),
+    })
+}
+
+/// Scenes that did not fail, by position.
+fn used_scenes(plan: &Plan, quarantined: &[Quarantine]) -> Vec<usize> {
+    let failed: BTreeSet<&str> =
+        quarantined.iter().filter(|q| q.stage == Stage::Extract).map(|q| q.id.as_str()).collect();
+    (0..plan.scenes.len()).filter(|s| !failed.contains(plan.scenes[*s].scene.id.as_str())).collect()
+}
+
+/// Identity of everything the tables depend on.
+fn results_key(settings: &Settings, plan: &Plan, used: &[usize], quarantined: &[Quarantine]) -> Result<Sha256> {
+    let scenes: Vec<(&str, Option<Sha256>)> =
+        used.iter().map(|s| &plan.scenes[*s]).map(|s| (s.scene.id.as_str(), s.key)).collect();
+    let parcels: Vec<_> = plan.parcels.parcels.iter().map(|p| (p.digest, p.kind, &p.attributes)).collect();
+    Sha256::of_json(&(settings.science, scenes, parcels, quarantined))
+}
+
+/// What the last run left, if it is what this run would make again.
+fn kept_tables(root: &Path, results: &Sha256) -> Option<Made> {
+    let text = std::fs::read(root.join("run.json")).ok()?;
+    let record: serde_json::Value = serde_json::from_slice(&text).ok()?;
+    let get = |key: &str| record.get(key).cloned();
+    let before: Sha256 = serde_json::from_value(get("results_key")?).ok()?;
+    let tables: Vec<manifest::Table> = serde_json::from_value(get("tables")?).ok()?;
+    let intact = |t: &manifest::Table| Sha256::of_file(&root.join(&t.path)).is_ok_and(|(sha, _)| sha == t.sha256);
+    if before != *results || !tables.iter().all(intact) {
+        return None;
+    }
+    Some(Made {
+        tables,
+        quarantined: serde_json::from_value(get("quarantined")?).ok()?,
+        summary: serde_json::from_value(get("summary")?).ok()?,
+    })
+}
+
+fn citations(settings: &Settings) -> Vec<String> {
+    let options = &settings.options;
+    let mut works: Vec<String> = options
+        .observe
+        .indices
+        .iter()
+        .filter_map(|id| index::by_id(id))
+        .map(|i| format!("{}: {}", i.id, i.citation))
+        .collect();
+    works.push("series: Eilers 2003, Analytical Chemistry 75:3631-3636".into());
+    works.push("area: Karney 2013, Journal of Geodesy 87:43-55".into());
+    if options.biomass.tier1_cover.is_some() {
+        works.push("cover: Gutman and Ignatov 1998, International Journal of Remote Sensing 19:1533-1543".into());
+        works.push("tier1: IPCC 2006 Guidelines, Volume 4, Chapters 2 and 4".into());
+    }
+    works
+}
+
+fn all_inputs(settings: &Settings, plan: &Plan, inputs: &Inputs) -> Result<Vec<manifest::Input>> {
+    let mut all: BTreeSet<manifest::Input> = plan.scenes.iter().flat_map(|s| s.inputs.iter().cloned()).collect();
+    for path in [settings.path.clone(), settings.base.join(&settings.options.parcels.path)] {
+        let file = inputs.get(&path)?;
+        let relative = path.strip_prefix(&settings.base).unwrap_or(&path).to_string_lossy().into_owned();
+        all.insert(manifest::Input { path: relative, size: file.size, sha256: file.sha256 });
+    }
+    Ok(all.into_iter().collect())
+}
+
+fn scene_records(plan: &Plan, used: &[usize], root: &Path) -> Result<Vec<SceneRecord>> {
+    used.par_iter()
+        .map(|s| {
+            let scene = &plan.scenes[*s];
+            let mut classes: BTreeMap<String, u64> = BTreeMap::new();
+            for batch in plan.grids.get(&scene.facts.grid_id).into_iter().flat_map(|g| &g.batches) {
+                let Some(path) = scene.observations_path(root, batch).filter(|p| p.exists()) else { continue };
+                for (class, n) in part::read_by_class(&path)? {
+                    *classes.entry(class).or_default() += n;
+                }
+            }
+            let rasters = scene.layout.values.iter().chain(&scene.layout.mask).chain(&scene.layout.saturation);
+            let layers = rasters.map(|r| {
+                serde_json::json!({
+                    "layer": r.layer.name(), "asset": r.asset.name, "pixel_m": r.pixel_m.0,
+                    "calibration": r.asset.calibration, "invalid_dn": r.asset.invalid_dn,
+                })
+            });
+            Ok(SceneRecord {
+                scene_id: scene.scene.id.clone(),
+                source: scene.scene.source.clone(),
+                sensor: scene.scene.sensor.clone(),
+                acquired_at: scene.scene.acquired_at.to_string(),
+                baseline: scene.scene.baseline.clone(),
+                grid_id: scene.facts.grid_id.clone(),
+                layers: layers.collect(),
+                indices_missing: scene.layout.missing.clone(),
+                pixels_by_class: classes,
+            })
+        })
+        .collect()
+}

@@ -1,0 +1,3 @@
+//! Tests of the whole: one binary, so that it is linked once.
+
+mod reference;
