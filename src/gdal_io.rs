@@ -1,8 +1,9 @@
 //! Everything that touches GDAL: opening rasters, decoding blocks, reading vector layers. The only file that names
 //! `gdal::`. Paths are named in every message, since GDAL's own text for a missing file is empty.
 
-use std::path::Path;
-use std::sync::{Mutex, Once};
+use std::cell::RefCell;
+use std::path::{Path, PathBuf};
+use std::sync::Once;
 
 use gdal::raster::GdalDataType;
 use gdal::spatial_ref::{AxisMappingStrategy, SpatialRef};
@@ -15,8 +16,11 @@ use crate::geo::crs::Crs;
 use crate::geo::grid::Grid;
 
 static START: Once = Once::new();
-/// Last message of GDAL's own error handler, for texts that its return values lack.
-static LAST_MESSAGE: Mutex<String> = Mutex::new(String::new());
+
+thread_local! {
+    /// Last message of GDAL's own error handler in this thread, for texts that its return values lack.
+    static LAST_MESSAGE: RefCell<String> = const { RefCell::new(String::new()) };
+}
 
 /// Sets the process up once: one thread inside GDAL (parallelism is ours), a small block cache (each block is decoded
 /// once, so a large one only costs memory), no side files, messages into the log and not on the screen.
@@ -37,9 +41,7 @@ pub fn start(cache_mib: usize) {
         let _ = gdal::config::set_config_option("GDAL_CACHEMAX", &format!("{cache_mib}MB"));
         gdal::config::set_error_handler(|class, number, message| {
             tracing::debug!(?class, number, message, "gdal");
-            if let Ok(mut last) = LAST_MESSAGE.lock() {
-                message.clone_into(&mut last);
-            }
+            LAST_MESSAGE.with_borrow_mut(|last| message.clone_into(last));
         });
     });
 }
@@ -88,7 +90,7 @@ impl Readable for f32 {}
 /// A raster band opened by one thread. GDAL handles must not be shared between threads: open one for each.
 pub struct Raster {
     dataset: Dataset,
-    path: String,
+    path: PathBuf,
     grid: Grid,
     block: (usize, usize),
     sample: SampleType,
@@ -100,25 +102,26 @@ impl Raster {
     /// # Errors
     /// The file is absent, unreadable, has no CRS, or is rotated.
     pub fn open(path: &Path) -> Result<Raster, SceneFault> {
-        let name = path.display().to_string();
+        let name = short_name(path);
         let unreadable = |what: String| SceneFault::new(Reason::UnreadableAsset, format!("{name}: {what}"));
-        if !path.exists() && !name.starts_with("/vsi") {
+        if !path.exists() {
             return Err(unreadable("the file does not exist".into()));
         }
         let options = DatasetOptions {
             open_flags: GdalOpenFlags::GDAL_OF_READONLY | GdalOpenFlags::GDAL_OF_RASTER,
             ..Default::default()
         };
-        let dataset =
-            Dataset::open_ex(path, options).map_err(|e| unreadable(format!("cannot be opened: {}", told(&e))))?;
-        let band = dataset.rasterband(1).map_err(|e| unreadable(format!("has no band: {}", told(&e))))?;
+        let dataset = Dataset::open_ex(path, options)
+            .map_err(|e| unreadable(format!("cannot be opened: {}", told_of(&e, path))))?;
+        let band = dataset.rasterband(1).map_err(|e| unreadable(format!("has no band: {}", told_of(&e, path))))?;
         let block = band.block_size();
         let sample = match band.band_type() {
             GdalDataType::UInt8 | GdalDataType::UInt16 => SampleType::U16,
             GdalDataType::Int16 => SampleType::I16,
             _ => SampleType::F32,
         };
-        let t = dataset.geo_transform().map_err(|e| unreadable(format!("is not georeferenced: {}", told(&e))))?;
+        let t =
+            dataset.geo_transform().map_err(|e| unreadable(format!("is not georeferenced: {}", told_of(&e, path))))?;
         if t[2] != 0.0 || t[4] != 0.0 || t[1] <= 0.0 || t[5] >= 0.0 {
             return Err(SceneFault::new(
                 Reason::MisalignedGrid,
@@ -132,7 +135,7 @@ impl Raster {
             return Err(unreadable(format!("is {cols} x {rows} pixels, too large")));
         };
         let grid = Grid { crs, x_min: t[0], y_max: t[3], pixel_x_m: t[1], pixel_y_m: -t[5], rows, cols };
-        Ok(Raster { dataset, path: name, grid, block, sample })
+        Ok(Raster { dataset, path: path.to_path_buf(), grid, block, sample })
     }
 
     /// CRS, geotransform and size, as the raster itself states them.
@@ -167,8 +170,8 @@ impl Raster {
                 format!(
                     "{}: the block at column {col}, row {row} ({cols} x {rows}) cannot be decoded: {}; the file is \
                      truncated or damaged, fetch it again",
-                    self.path,
-                    told(&e)
+                    short_name(&self.path),
+                    told_of(&e, &self.path)
                 ),
             )
         };
@@ -178,13 +181,23 @@ impl Raster {
     }
 }
 
+/// The file's name alone: messages about scenes end up in tables, which must not depend on where a folder lies.
+fn short_name(path: &Path) -> String {
+    path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default()
+}
+
+/// GDAL's error, its own mention of the path shortened to the name.
+fn told_of(e: &gdal::errors::GdalError, path: &Path) -> String {
+    told(e).replace(&*path.to_string_lossy(), &short_name(path))
+}
+
 /// GDAL's error with the text of its handler where its own is empty.
 fn told(e: &gdal::errors::GdalError) -> String {
     let text = match e {
         gdal::errors::GdalError::CplError { msg, .. } | gdal::errors::GdalError::NullPointer { msg, .. } => msg.clone(),
         other => other.to_string(),
     };
-    if text.trim().is_empty() { LAST_MESSAGE.lock().map(|m| m.clone()).unwrap_or_default() } else { text }
+    if text.trim().is_empty() { LAST_MESSAGE.with_borrow(String::clone) } else { text }
 }
 
 /// One feature of a vector layer, its fields as text.
@@ -313,7 +326,7 @@ fn polygon_of(geometry: Option<&gdal::vector::Geometry>) -> Result<MultiPolygon<
     if !flat.is_valid() {
         use geo::Validation;
         let reason = polygon.check_validation().err().map(|e| e.to_string());
-        let told = LAST_MESSAGE.lock().map(|m| m.clone()).unwrap_or_default();
+        let told = LAST_MESSAGE.with_borrow(String::clone);
         return Err(format!("an invalid polygon: {}", reason.unwrap_or(told)));
     }
     Ok(polygon)

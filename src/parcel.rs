@@ -97,7 +97,7 @@ pub struct Parcel {
     pub geometry: MultiPolygon<f64>,
     /// In degrees, for tables.
     pub lon_lat: MultiPolygon<f64>,
-    /// Geodesic area on the WGS 84 ellipsoid, hectares: the authority for every total (methods section 3).
+    /// Geodesic area on the WGS 84 ellipsoid, hectares: the authority for every total.
     pub area_ha: f64,
     /// Attributes by our names; absent where the layer's field is empty.
     pub attributes: BTreeMap<String, String>,

@@ -207,7 +207,7 @@ mod tests {
         assert!(serde_json::from_str::<Fraction>("1.5").is_err());
     }
 
-    // Example 8 of the methods handbook: 63.75 t/ha, R 0.29, CF 0.51, 12.6 ha.
+    // Worked example 8: 63.75 t/ha, R 0.29, CF 0.51, 12.6 ha.
     #[test]
     fn example_8_volume_chain() {
         let total = AgbDensity::new(63.75 * 1.29).unwrap();

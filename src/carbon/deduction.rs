@@ -1,7 +1,7 @@
 //! How much of an uncertain removal may be credited? The deduction rules of four crediting schemes.
 //!
 //! Each rule maps U90, the 90 % half-width in percent of the estimate, to a deduction in percent of the estimate
-//! (methods handbook 6.4; all recalled from the schemes' texts, so a person confirms the scheme before anything is
+//! (all recalled from the schemes' texts, so a person confirms the scheme before anything is
 //! issued).
 //!
 //! Direction: a deduction makes a credited removal smaller. It never applies to a loss: damage is stated as its
@@ -135,7 +135,7 @@ mod tests {
 
     const ALL: [Deduction; 4] = [Deduction::ArCm001, Deduction::Tool14, Deduction::Vcs, Deduction::ArtTrees];
 
-    // Example 11 of the methods handbook: U90, then AR-CM-001, TOOL14, VCS, TREES.
+    // Worked example 11: U90, then AR-CM-001, TOOL14, VCS, TREES.
     #[test]
     fn example_11() {
         let table = [

@@ -3,7 +3,7 @@
 //! A number of the science enters a calculation only through a [`ParameterSet`]: a TOML text with a name and version in
 //! which every value carries its unit, source and confidence, and which a person approves by name and date. The set's
 //! name and SHA-256 go with every result. A value whose confidence is "?" is refused when the set is read: it must be
-//! given by the user, never defaulted (methods handbook, rule 2).
+//! given by the user, never defaulted.
 //!
 //! Formulas: IPCC 2006 Guidelines Vol 4. [`biomass`] turns an index into cover, [`stock`] cover into tonnes of carbon
 //! with their uncertainty, [`delta`] two epochs into a change, [`deduction`] a change into what may be credited.
@@ -416,7 +416,7 @@ impl ParameterSet {
     }
 
     /// The factors of a forest type's stock. The root-to-shoot ratio is that of the type's full-cover biomass, so it is
-    /// the same at every epoch: looked up at each, a class boundary would turn growth into loss (methods handbook 5.4).
+    /// the same at every epoch: looked up at each, a class boundary would turn growth into loss.
     ///
     /// # Errors
     /// [`ParameterError`]; for a type of this set, only when the type was changed after loading.

@@ -7,7 +7,7 @@
 //! total       = A D c CF T        T  1, R or 1 + R by the pools asked for  R  root-to-shoot ratio
 //! ```
 //! The factors are taken as independent of each other; then the product's cv is exact, `cv^2 = prod (1 + cv_i^2) - 1`
-//! (methods handbook, example 14). D, c and CF are one and the same draw in both pools, so the total is a product with
+//! (worked example 14 in the tests). D, c and CF are one and the same draw in both pools, so the total is a product with
 //! the factor T, whose standard error is that of R. Adding the pools' errors in quadrature would treat the shared
 //! factors as independent and understate it.
 //!

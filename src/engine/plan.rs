@@ -252,7 +252,7 @@ fn plan_scene(
                 // A raster that cannot be read is the scene's fault, not the store's.
                 Error::Io { source, .. } => ScenePlanError::Fault(crate::error::SceneFault::new(
                     Reason::UnreadableAsset,
-                    format!("{}: cannot be read: {source}", path.display()),
+                    format!("{}: cannot be read: {source}", path.file_name().unwrap_or_default().to_string_lossy()),
                 )),
                 other => ScenePlanError::Error(other),
             });

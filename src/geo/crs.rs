@@ -15,7 +15,7 @@ pub struct Crs(pub String);
 pub const LON_LAT: &str = "EPSG:4326";
 
 /// Geographic systems in degrees whose coordinates serve as longitude and latitude as they are. CGCS2000 (4490) and
-/// WGS 84 differ by less than any parcel boundary can show (methods: area, section 3).
+/// WGS 84 differ by less than any parcel boundary can show.
 const LON_LAT_ALIASES: [&str; 4] = ["EPSG:4326", "OGC:CRS84", "EPSG:4979", "EPSG:4490"];
 
 impl Crs {

@@ -2,7 +2,7 @@
 //!
 //! Observations come at irregular dates, several on one day or none for months. A series has one point per step of
 //! `step_days`, from the first to the last step in which the parcel was seen. The value of a point is smoothed
-//! ([`smooth`]); the observations stay the evidence. Methods handbook 4.1: smoothed values serve display and phenology,
+//! ([`smooth`]); the observations stay the evidence. Smoothed values serve display and phenology,
 //! and are never the sole basis of a damage or carbon delta.
 //!
 //! Invariants: dates ascend by exactly one step; the span depends on this parcel's observations alone, so another

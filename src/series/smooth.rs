@@ -10,7 +10,7 @@
 //! It grows inside gaps. It assumes errors that are independent between steps; a sensor's bias is not in it.
 //!
 //! What it does not do: choose lambda (it is a parameter, recorded with the run), reject outliers, or fit an upper
-//! envelope, which raises the index by design and would hide a loss (methods handbook 4.2).
+//! envelope, which raises the index by design and would hide a loss.
 
 use std::collections::BTreeMap;
 
@@ -374,7 +374,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    // Example 16 of the methods handbook.
+    // Worked example 16: a series with a gap, d = 2, lambda = 2.
     #[test]
     fn example_16() {
         let y = [0.2, 0.5, f64::NAN, 0.6, 0.1, 0.7, 0.65];
