@@ -13,6 +13,7 @@ use toml::de::{DeTable, DeValue};
 use crate::carbon::biomass::Tier1Cover;
 use crate::carbon::deduction::Deduction;
 use crate::carbon::{ParameterSet, Pool};
+use crate::cube::layout::Bandpass;
 use crate::detect::two_date;
 use crate::digest::Sha256;
 use crate::error::{ConfigError, Error, Result};
@@ -39,6 +40,8 @@ pub struct Observe {
     pub scl_clear: Vec<u8>,
     /// Pixels within this distance of cloud, cirrus or shadow are masked as well, metres.
     pub mask_dilate_m: f64,
+    /// Bring Sentinel-2 to Landsat 8's bandpass ("hls"), or leave reflectance as measured ("none").
+    pub bandpass: Bandpass,
     /// Observations with a smaller clear share are kept in the table and not used further.
     pub min_clear_fraction: f64,
 }
@@ -50,6 +53,7 @@ impl Default for Observe {
             pixel_m: 10,
             scl_clear: vec![4, 5, 6],
             mask_dilate_m: 0.0,
+            bandpass: Bandpass::None,
             min_clear_fraction: 0.7,
         }
     }
@@ -405,6 +409,10 @@ impl Check<'_> {
         if ![10, 20].contains(&o.pixel_m) {
             return Err(self.fail("observe.pixel_m", o.pixel_m.to_string(), "10 or 20", "choose one of the two"));
         }
+        if o.bandpass == Bandpass::Hls && o.pixel_m != 20 {
+            let help = "the coefficients are for B8A (20 m), not for B08; set `pixel_m = 20`";
+            return Err(self.fail("observe.bandpass", "\"hls\" with pixel_m = 10", "pixel_m = 20", help));
+        }
         if o.scl_clear.is_empty() || o.scl_clear.iter().any(|c| *c > 11) {
             let help = "4 is vegetation, 5 bare, 6 water, 7 unclassified, 11 snow";
             return Err(self.fail("observe.scl_clear", format!("{:?}", o.scl_clear), "classes from 0 to 11", help));
@@ -487,6 +495,7 @@ mod tests {
             ("[observe]\nindices = [\"ndvi\", \"nvdi\"]\n", "observe.indices", Some(9)),
             ("[observe]\nindices = [\"ndvi\", \"ndvi\"]\n", "observe.indices", Some(9)),
             ("[observe]\n\nscl_clear = [4, 12]\n", "observe.scl_clear", Some(10)),
+            ("[observe]\nbandpass = \"hls\"\n", "observe.bandpass", Some(9)),
             ("[observe]\nmin_clear_fraction = 70\n", "observe.min_clear_fraction", Some(9)),
             ("[engine]\nmemory_gib = 0\n", "engine.memory_gib", Some(9)),
             ("[account]\nperiods = [[\"2020-01-01\", \"2021-01-01\"]]\n", "account.periods", Some(9)),

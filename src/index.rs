@@ -219,16 +219,26 @@ mod tests {
         close((value("ndvi", &[(Red, red), (Nir, nir)]) * 1e10).round(), 7432432432.0);
     }
 
-    /// Bandpass coefficients of S2A and S2B against Landsat 8 (HLS), as a check of the index on adjusted reflectance.
+    /// The bandpass of S2A and S2B brought to Landsat 8's, by the coefficients in the sensor file.
     #[test]
     fn worked_example_3_bandpass() {
-        let adjust = |rho: f64, slope: f64, offset: f64| slope * rho + offset;
-        let a = [(Red, adjust(0.045, 0.9765, 0.0009)), (Nir, adjust(0.32, 0.9983, -0.0001))];
-        close(a[0].1, 0.0448425);
-        close(a[1].1, 0.319356);
-        close((value("ndvi", &a) * 1e10).round(), 7537469264.0);
-        let b = [(Red, adjust(0.045, 0.9761, 0.0010)), (Nir, adjust(0.32, 0.9966, 0.0))];
-        close((value("ndvi", &b) * 1e10).round(), 7530511645.0);
+        let sensors = crate::imagery::sensor::Sensors::builtin().expect("sensors");
+        let raw = Calibration { pre: -1000.0, scale: 1e-4, post: 0.0 };
+        let adjusted = |platform: &str, band: Band, dn: f64| {
+            let (spec, sensor) = sensors.by_platform(platform).expect("known");
+            raw.then(spec.bandpass("hls", &sensor, band).expect("coefficients")).apply(dn)
+        };
+        for (platform, red, nir, ndvi) in
+            [("sentinel-2a", 0.0448425, 0.319356, 7537469264.0), ("sentinel-2b", 0.0449245, 0.318912, 7530511645.0)]
+        {
+            let pixel = [(Red, adjusted(platform, Red, 1450.0)), (Nir, adjusted(platform, Nir, 4200.0))];
+            close(pixel[0].1, red);
+            close(pixel[1].1, nir);
+            close((value("ndvi", &pixel) * 1e10).round(), ndvi);
+        }
+        let (spec, _) = sensors.by_platform("sentinel-2").expect("known");
+        assert_eq!(spec.bandpass("hls", "S2", Red), None, "the unit must be known");
+        assert_eq!(spec.bandpass("hls", "S2A", Band::NirBroad), None, "B08 is not harmonised");
     }
 
     #[test]

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::error::{Reason, SceneFault};
 use crate::gdal_io::{Raster, SampleType};
@@ -20,6 +20,48 @@ pub struct Wanted {
     pub indices: Vec<String>,
     /// Pixel size for sensors that offer a choice, metres.
     pub pixel_m: u32,
+    /// Bring sensors to a common bandpass.
+    pub bandpass: Bandpass,
+}
+
+/// Adjustment of reflectance to a common bandpass, by the coefficients in the sensor files. Sensors without coefficients
+/// of the set are the reference or are left as they are.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Bandpass {
+    /// As measured.
+    #[default]
+    None,
+    /// Sentinel-2 to Landsat 8, by the coefficients of NASA's Harmonized Landsat Sentinel-2.
+    Hls,
+}
+
+impl Bandpass {
+    /// Adjusts the calibration of a scene's bands.
+    fn adjust(self, scene: &Scene, values: &mut [LayerRaster]) -> Result<(), SceneFault> {
+        let set = match self {
+            Bandpass::None => return Ok(()),
+            Bandpass::Hls => "hls",
+        };
+        if !scene.spec.bandpass.contains_key(set) {
+            return Ok(());
+        }
+        for raster in values {
+            let Layer::Band(band) = raster.layer else { continue };
+            let Some(coefficients) = scene.spec.bandpass(set, &scene.sensor, band) else {
+                return Err(SceneFault::new(
+                    Reason::UnknownCalibration,
+                    format!(
+                        "found {} of sensor {}, expected a band and sensor unit with {set} bandpass coefficients; take \
+                         another index, or set `bandpass = \"none\"` under [observe]",
+                        raster.asset.name, scene.sensor
+                    ),
+                ));
+            };
+            raster.asset.calibration = raster.asset.calibration.then(coefficients);
+        }
+        Ok(())
+    }
 }
 
 /// One raster of the scene on the grid.
@@ -173,6 +215,7 @@ pub fn lay_out(scene: &Scene, wanted: &Wanted) -> Result<Layout, SceneFault> {
         ));
     }
     let saturation = quality(Layer::Saturation)?;
+    wanted.bandpass.adjust(scene, &mut values)?;
     Ok(Layout { grid: base, values, mask, saturation, indices, missing })
 }
 

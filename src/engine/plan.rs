@@ -145,7 +145,11 @@ pub fn plan(
         quarantined.push(Quarantine::scene(&bad.id, Stage::Catalog, bad.fault.reason, &bad.source, bad.fault.message));
     }
 
-    let wanted = Wanted { indices: options.observe.indices.clone(), pixel_m: options.observe.pixel_m };
+    let wanted = Wanted {
+        indices: options.observe.indices.clone(),
+        pixel_m: options.observe.pixel_m,
+        bandpass: options.observe.bandpass,
+    };
     progress(Event::Begin("catalog", "scenes", catalog.scenes.len() as u64));
     let planned: Vec<Result<std::result::Result<PlannedScene, Quarantine>>> = catalog
         .scenes

@@ -96,6 +96,12 @@ impl Calibration {
     /// Values that are physical already.
     pub const IDENTITY: Calibration = Calibration { pre: 0.0, scale: 1.0, post: 0.0 };
 
+    /// This calibration followed by `slope * value + offset`.
+    #[must_use]
+    pub fn then(&self, (slope, offset): (f64, f64)) -> Calibration {
+        Calibration { pre: self.pre, scale: slope * self.scale, post: slope * self.post + offset }
+    }
+
     /// Physical value of a digital number.
     #[inline]
     pub fn apply(&self, dn: f64) -> f64 {

@@ -36,6 +36,17 @@ pub struct SensorSpec {
     pub mask: MaskSpec,
     /// Bands.
     pub bands: Vec<BandSpec>,
+    /// Adjustments to another sensor's bandpass: set -> sensor id -> band -> (slope, offset) of reflectance.
+    #[serde(default)]
+    pub bandpass: BTreeMap<String, BTreeMap<String, BTreeMap<Band, (f64, f64)>>>,
+}
+
+impl SensorSpec {
+    /// Slope and offset that bring a band's reflectance to the reference sensor of a set; `None` where the set says
+    /// nothing of this sensor or band.
+    pub fn bandpass(&self, set: &str, sensor: &str, band: Band) -> Option<(f64, f64)> {
+        self.bandpass.get(set)?.get(sensor)?.get(&band).copied()
+    }
 }
 
 /// One band of a family.

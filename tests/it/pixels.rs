@@ -8,7 +8,7 @@ use std::sync::atomic::AtomicBool;
 
 use geo::{MultiPolygon, polygon};
 use lintan::cube::extract::{Effort, MaskRule, Targets, extract};
-use lintan::cube::layout::{Layout, Source, Wanted, lay_out};
+use lintan::cube::layout::{Bandpass, Layout, Source, Wanted, lay_out};
 use lintan::cube::{Batch, BatchParcel, Pixels};
 use lintan::digest::Sha256;
 use lintan::geo::footprint;
@@ -40,7 +40,7 @@ fn scenes(paths: Vec<PathBuf>) -> Vec<Scene> {
 /// Every pixel of the scene, in row order.
 fn whole(scene: &Scene, indices: &[&str], pixel_m: u32) -> (Layout, Pixels) {
     let indices = indices.iter().map(|i| (*i).to_owned()).collect();
-    let layout = lay_out(scene, &Wanted { indices, pixel_m }).expect("layout");
+    let layout = lay_out(scene, &Wanted { indices, pixel_m, bandpass: Bandpass::None }).expect("layout");
     let [x0, y0, x1, y1] = layout.grid.bounds();
     let all = MultiPolygon(vec![polygon![(x: x0, y: y0), (x: x1, y: y0), (x: x1, y: y1), (x: x0, y: y1)]]);
     let footprint = footprint(&all, &layout.grid).expect("valid");
@@ -174,7 +174,7 @@ fn baselines_of_one_acquisition_agree_in_every_pixel() {
 fn near_infrared_follows_the_pixel_size() {
     let safe = scenes(vec![testdata().join("products")]).into_iter().find(|s| s.sensor == "S2B").expect("SAFE");
     for (pixel_m, name, ratio) in [(10, "nir_broad", 2), (20, "nir", 1)] {
-        let wanted = Wanted { indices: vec!["ndmi".into()], pixel_m };
+        let wanted = Wanted { indices: vec!["ndmi".into()], pixel_m, bandpass: Bandpass::None };
         let layout = lay_out(&safe, &wanted).expect("layout");
         assert_eq!(layout.values[0].layer.name(), name);
         assert_eq!(layout.values[1].ratio, ratio, "B11 is 20 m");
