@@ -40,7 +40,7 @@ setup_rust() {
     local least=1.94 found
     command -v cargo >/dev/null || PATH="${CARGO_HOME:-$HOME/.cargo}/bin:$PATH"
     if ! command -v cargo >/dev/null; then
-        echo "setup: found no cargo, expected Rust $least or newer; install it with rustup, see https://rustup.rs" >&2
+        echo "setup: found no cargo, expected Rust $least or newer; install it with rustup" >&2
         return 1
     fi
     found=$(cargo --version | cut -d' ' -f2)

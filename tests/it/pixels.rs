@@ -169,6 +169,59 @@ fn baselines_of_one_acquisition_agree_in_every_pixel() {
     }
 }
 
+/// Red, near infrared and NDVI of every clear pixel, read a second time with GDAL alone and scaled by hand.
+#[test]
+fn whole_products_agree_with_a_plain_gdal_reading() {
+    let mut folders = vec![testdata().join("products")];
+    folders.extend(shared_data("products"));
+    folders.extend(shared_data("products_real_landsat_c2"));
+    let mut products = 0;
+    for folder in folders {
+        for scene in scenes(vec![folder]) {
+            let (layout, pixels) = whole(&scene, &["ndvi"], 10);
+            let plain = |name: &str| -> Vec<f64> {
+                let raster = layout.values.iter().find(|v| v.layer.name() == name).expect("raster");
+                let dataset = gdal::Dataset::open(&raster.asset.path).expect("open");
+                let samples = dataset.rasterband(1).expect("band").read_band_as::<u16>().expect("read");
+                // By hand: Sentinel-2 baselines from 04.00 on carry 1000, Landsat Collection 2 has one scale and offset.
+                let number = scene.baseline.as_deref().map(|b| b.parse::<f64>().expect("baseline"));
+                let reflectance = |dn: u16| match number {
+                    _ if dn == 0 => f64::NAN,
+                    Some(n) if n >= 4.0 => (f64::from(dn) - 1000.0) / 10_000.0,
+                    Some(_) => f64::from(dn) / 10_000.0,
+                    None => f64::from(dn) * 0.000_027_5 - 0.2,
+                };
+                samples.data().iter().map(|dn| reflectance(*dn)).collect()
+            };
+            let nir = if scene.sensor.starts_with('S') { "nir_broad" } else { "nir" };
+            let (red_ours, nir_ours, ndvi_ours) =
+                (physical(&pixels, "red"), physical(&pixels, nir), ndvi(&layout, &pixels));
+            let (red, nir) = (plain("red"), plain(nir));
+            let mut clear = 0;
+            for i in (0..red.len()).filter(|i| pixels.class[*i] == 0) {
+                for (ours, theirs) in [(red_ours[i], red[i]), (nir_ours[i], nir[i])] {
+                    assert!(
+                        (ours - theirs).abs() < 1e-12 || (ours.is_nan() && theirs.is_nan()),
+                        "{} pixel {i}",
+                        scene.id
+                    );
+                }
+                let expected = (nir[i] - red[i]) / (nir[i] + red[i]);
+                assert!(
+                    (ndvi_ours[i] - expected).abs() < 1e-9 || (ndvi_ours[i].is_nan() && !(expected.abs() <= 1.0)),
+                    "{} pixel {i}: {} {expected}",
+                    scene.id,
+                    ndvi_ours[i]
+                );
+                clear += 1;
+            }
+            assert!(clear > 100, "{}: {clear} clear pixels", scene.id);
+            products += 1;
+        }
+    }
+    assert!(products >= 3, "only {products} products");
+}
+
 /// The near infrared of a grid is B08 at 10 m and B8A at 20 m.
 #[test]
 fn near_infrared_follows_the_pixel_size() {
