@@ -102,11 +102,13 @@ impl Tables<'_> {
                 })
                 .collect();
             for ((parcel, rows), assessment) in members.iter().zip(&rows).zip(&assessments) {
-                if summary.len() < SUMMARY_PARCELS {
-                    let losses = losses.as_ref().map(|l| l.get(&parcel.id).map_or(&[][..], Vec::as_slice));
-                    summary.push(self.summary(parcel, rows, assessment, losses));
-                }
+                let losses = losses.as_ref().map(|l| l.get(&parcel.id).map_or(&[][..], Vec::as_slice));
+                summary.push(self.summary(parcel, rows, assessment, losses));
             }
+            // The most disturbed first; stable, so the rest stays in order of id.
+            let lost = |p: &ParcelSummary| p.disturbed_ha.map_or(0.0, |(ha, _)| ha);
+            summary.sort_by(|a: &ParcelSummary, b| lost(b).total_cmp(&lost(a)));
+            summary.truncate(SUMMARY_PARCELS);
             let mut by_year: BTreeMap<i16, Vec<ObservationRow>> = BTreeMap::new();
             for row in rows.into_iter().flatten() {
                 by_year.entry(date_of_ms(row.acquired_ms).year()).or_default().push(row);

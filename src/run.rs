@@ -24,6 +24,9 @@ use crate::record::store::{self, Inputs, Store};
 /// GDAL's block cache, MiB: blocks are decoded once, so it only has to hold those being read.
 const GDAL_CACHE_MIB: usize = 64;
 
+/// Raise when tables or summary change for the same observations.
+const TABLES_VERSION: u32 = 1;
+
 /// How a run behaves besides its configuration.
 pub struct Behaviour<'a> {
     /// Wait for another run on the same folder instead of refusing.
@@ -199,7 +202,7 @@ fn results_key(settings: &Settings, plan: &Plan, used: &[usize], quarantined: &[
     let scenes: Vec<(&str, Option<Sha256>)> =
         used.iter().map(|s| &plan.scenes[*s]).map(|s| (s.scene.id.as_str(), s.key)).collect();
     let parcels: Vec<_> = plan.parcels.parcels.iter().map(|p| (p.digest, p.kind, &p.attributes)).collect();
-    Sha256::of_json(&(settings.science, scenes, parcels, quarantined))
+    Sha256::of_json(&(TABLES_VERSION, settings.science, scenes, parcels, quarantined))
 }
 
 /// What the last run left, if it is what this run would make again.

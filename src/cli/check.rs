@@ -23,7 +23,7 @@ pub fn check(common: &Common, bars: &Bars, cancel: &AtomicBool) -> Result<u8> {
             text::line(settings.effective()?.trim_end())?;
             text::line("")?;
             text::line("# plan")?;
-            text::line(&format!("output folder   {}", settings.out.display()))?;
+            text::line(&format!("output folder   {}", text::path(&settings.out)))?;
             describe(&plan)?;
         }
     }

@@ -38,7 +38,7 @@ fn print(s: &Summary, index: &str) -> Result<()> {
         count("blocks_spared"),
         s.seconds
     ))?;
-    text::line(&format!("results in {}", s.out.display()))?;
+    text::line(&format!("results in {}", text::path(&s.out)))?;
     for t in &s.tables {
         text::line(&format!("  {:<44} {:>9} rows", t.path, t.rows))?;
     }
@@ -86,5 +86,7 @@ fn print(s: &Summary, index: &str) -> Result<()> {
     if more > 0 {
         text::line(&format!("... and {more} more parcels in the tables"))?;
     }
-    text::line("± is half of the 90 % interval; `lost` is by the configured change method, `-` means not computed")
+    text::line(
+        "most disturbed first; ± is half of the 90 % interval; `lost` is by the configured change method; `-`: not computed",
+    )
 }

@@ -35,7 +35,7 @@ pub fn status(common: &Common, bars: &Bars, cancel: &AtomicBool) -> Result<u8> {
             print_json(&value)?;
         }
         Format::Text => {
-            text::line(&format!("output folder   {}", settings.out.display()))?;
+            text::line(&format!("output folder   {}", text::path(&settings.out)))?;
             match &last {
                 Some(l) => text::line(&format!(
                     "last run        {}, ended {}",

@@ -1,6 +1,7 @@
 //! Plain text on standard output: lines and tables, aligned also where Chinese characters take two columns.
 
 use std::io::Write;
+use std::path::{Component, Path, PathBuf};
 
 use lintan::error::{Error, Result};
 
@@ -8,10 +9,25 @@ use lintan::error::{Error, Result};
 pub fn line(text: &str) -> Result<()> {
     match writeln!(std::io::stdout(), "{text}") {
         Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => {
-            Err(Error::io("write", std::path::Path::new("standard output"))(e))
+            Err(Error::io("write", Path::new("standard output"))(e))
         }
         _ => Ok(()),
     }
+}
+
+/// A path for the eye: `configs/../out` is `out`.
+pub fn path(path: &Path) -> String {
+    let mut parts: Vec<Component> = Vec::new();
+    for part in path.components() {
+        match (part, parts.last()) {
+            (Component::ParentDir, Some(Component::Normal(_))) => {
+                parts.pop();
+            }
+            (Component::CurDir, _) => {}
+            _ => parts.push(part),
+        }
+    }
+    parts.iter().collect::<PathBuf>().display().to_string()
 }
 
 /// Writes a table: first row is the head; columns whose head starts with `>` are aligned to the right.
@@ -40,6 +56,12 @@ fn console_width(text: &str) -> usize {
 
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn paths_are_tidy() {
+        assert_eq!(super::path(std::path::Path::new("configs/../out/x")), "out/x");
+        assert_eq!(super::path(std::path::Path::new("../a/./b")), "../a/b");
+    }
+
     #[test]
     fn chinese_takes_two_columns() {
         assert_eq!(super::console_width("林碳 a"), 6);
