@@ -8,7 +8,7 @@ use std::sync::Once;
 use gdal::raster::GdalDataType;
 use gdal::spatial_ref::{AxisMappingStrategy, SpatialRef};
 use gdal::vector::{LayerAccess, ToGdal};
-use gdal::{Dataset, DatasetOptions, GdalOpenFlags};
+use gdal::{Dataset, DatasetOptions, GdalOpenFlags, Metadata};
 use geo::{Geometry, MultiPolygon};
 
 use crate::error::{Reason, SceneFault};
@@ -32,6 +32,12 @@ pub fn start(cache_mib: usize) {
             ("GDAL_DISABLE_READDIR_ON_OPEN", "EMPTY_DIR"),
             ("GDAL_PAM_ENABLED", "NO"),
             ("OGR_GEOJSON_MAX_OBJ_SIZE", "0"),
+            // Nothing is written beside an input; a server that does not answer must not hold a run up for ever.
+            ("CPL_VSIL_GZIP_WRITE_PROPERTIES", "NO"),
+            ("GDAL_HTTP_CONNECTTIMEOUT", "10"),
+            ("GDAL_HTTP_TIMEOUT", "120"),
+            ("GDAL_HTTP_MAX_RETRY", "2"),
+            ("GDAL_HTTP_RETRY_DELAY", "1"),
         ];
         for (key, value) in options {
             if let Err(e) = gdal::config::set_config_option(key, value) {
@@ -87,6 +93,28 @@ impl Readable for u16 {}
 impl Readable for i16 {}
 impl Readable for f32 {}
 
+/// How a file says its samples are packed; `None` where it says nothing.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Packing {
+    /// Value of one digital number.
+    pub scale: Option<f64>,
+    /// Added to the scaled value.
+    pub offset: Option<f64>,
+    /// Digital number that means: nothing was measured.
+    pub nodata: Option<f64>,
+}
+
+/// True where two names mean one system.
+pub fn same_crs(a: &Crs, b: &Crs) -> bool {
+    let parse = |c: &Crs| SpatialRef::from_definition(&c.0).ok();
+    a == b || matches!((parse(a), parse(b)), (Some(a), Some(b)) if a == b)
+}
+
+/// True for a path that GDAL fetches from a server.
+pub fn is_remote(path: &Path) -> bool {
+    path.starts_with("/vsicurl") || path.starts_with("/vsis3")
+}
+
 /// A raster band opened by one thread. GDAL handles must not be shared between threads: open one for each.
 pub struct Raster {
     dataset: Dataset,
@@ -104,13 +132,15 @@ impl Raster {
     pub fn open(path: &Path) -> Result<Raster, SceneFault> {
         let name = short_name(path);
         let unreadable = |what: String| SceneFault::new(Reason::UnreadableAsset, format!("{name}: {what}"));
-        if !path.exists() {
+        // Members of archives and remote files are GDAL's to find.
+        if !path.starts_with("/vsizip") && !path.starts_with("/vsitar") && !is_remote(path) && !path.exists() {
             return Err(unreadable("the file does not exist".into()));
         }
         let options = DatasetOptions {
             open_flags: GdalOpenFlags::GDAL_OF_READONLY | GdalOpenFlags::GDAL_OF_RASTER,
             ..Default::default()
         };
+        LAST_MESSAGE.with_borrow_mut(String::clear);
         let dataset = Dataset::open_ex(path, options)
             .map_err(|e| unreadable(format!("cannot be opened: {}", told_of(&e, path))))?;
         let band = dataset.rasterband(1).map_err(|e| unreadable(format!("has no band: {}", told_of(&e, path))))?;
@@ -141,6 +171,25 @@ impl Raster {
     /// CRS, geotransform and size, as the raster itself states them.
     pub fn grid(&self) -> &Grid {
         &self.grid
+    }
+
+    /// An item of the file's own metadata.
+    pub fn tag(&self, key: &str) -> Option<String> {
+        self.dataset.metadata_item(key, "").map(|v| v.trim().to_owned()).filter(|v| !v.is_empty())
+    }
+
+    /// How the file says its samples are packed.
+    pub fn packing(&self) -> Packing {
+        let number = |key: &str| self.tag(key).and_then(|v| v.parse::<f64>().ok());
+        let band = self.dataset.rasterband(1).ok();
+        // GDAL answers 1 and 0 where nothing is stated, so these two say nothing.
+        let scale = band.as_ref().and_then(|b| b.scale()).filter(|s| *s != 1.0);
+        let offset = band.as_ref().and_then(|b| b.offset()).filter(|o| *o != 0.0 || scale.is_some());
+        Packing {
+            scale: number("scale_factor").or(scale),
+            offset: number("add_offset").or(offset),
+            nodata: band.as_ref().and_then(|b| b.no_data_value()).or_else(|| number("_FillValue")),
+        }
     }
 
     /// Natural block size, (columns, rows).
@@ -181,9 +230,11 @@ impl Raster {
     }
 }
 
-/// The file's name alone: messages about scenes end up in tables, which must not depend on where a folder lies.
+/// The file's name alone: messages about scenes end up in tables, which must not depend on where a folder lies. What
+/// follows a question mark in an address may be a key, and is left out.
 fn short_name(path: &Path) -> String {
-    path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default()
+    let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+    if is_remote(path) { name.split('?').next().unwrap_or_default().to_owned() } else { name }
 }
 
 /// GDAL's error, its own mention of the path shortened to the name.

@@ -8,9 +8,11 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Reason, SceneFault};
-use crate::gdal_io::{Raster, SampleType};
+use crate::gdal_io::{self, Raster, SampleType};
+use crate::geo::crs::Crs;
 use crate::geo::grid::Grid;
-use crate::imagery::{Asset, Band, Layer, Scene};
+use crate::imagery::sensor::MaskLayout;
+use crate::imagery::{Asset, Band, Calibration, Layer, Scene, Stated};
 use crate::index::{self, IndexSpec};
 
 /// `[observe]` as far as it shapes the rasters to read.
@@ -194,6 +196,9 @@ pub fn lay_out(scene: &Scene, wanted: &Wanted) -> Result<Layout, SceneFault> {
         raster.ratio = nest(grid, &base, &raster.asset)?;
     }
 
+    if let Some(stated) = &scene.stated {
+        compare_with_metadata(stated, &base)?;
+    }
     let quality = |layer: Layer| -> Result<Option<LayerRaster>, SceneFault> {
         if !scene.assets.contains_key(&layer) {
             return Ok(None);
@@ -205,7 +210,8 @@ pub fn lay_out(scene: &Scene, wanted: &Wanted) -> Result<Layout, SceneFault> {
     };
     let mask = quality(Layer::Mask)?;
     let computed = indices.iter().any(|(_, s)| matches!(s, Source::Computed(..)));
-    if mask.is_none() && computed && !scene.masked_by_provider {
+    let unmasked = computed || scene.spec.mask.layout == MaskLayout::Fmask;
+    if mask.is_none() && unmasked && !scene.masked_by_provider {
         return Err(SceneFault::new(
             Reason::MissingMask,
             format!(
@@ -245,18 +251,22 @@ fn choose(scene: &Scene, layers: &[Layer], target_m: f64) -> Result<(Layer, Asse
     }
 }
 
-fn open(layer: Layer, asset: Asset) -> Result<(LayerRaster, Grid), SceneFault> {
-    if asset.path.to_string_lossy().contains("://") {
+fn open(layer: Layer, mut asset: Asset) -> Result<(LayerRaster, Grid), SceneFault> {
+    if asset.path.to_string_lossy().contains("://") && !gdal_io::is_remote(&asset.path) {
         return Err(SceneFault::new(
             Reason::Unsupported,
             format!(
-                "asset {}: found {}, expected a local file; remote assets are not read by this version",
+                "asset {}: found {}, expected a local file; fetch it, or allow http, https and s3 by `remote = true` under \
+                 [scenes]",
                 asset.name,
-                asset.path.display()
+                asset.path.to_string_lossy().split('?').next().unwrap_or_default()
             ),
         ));
     }
     let raster = Raster::open(&asset.path)?;
+    if asset.packing_in_raster {
+        take_packing(&mut asset, &raster)?;
+    }
     let grid = raster.grid().clone();
     let size = (grid.cols as usize, grid.rows as usize);
     let layer = LayerRaster {
@@ -269,6 +279,72 @@ fn open(layer: Layer, asset: Asset) -> Result<(LayerRaster, Grid), SceneFault> {
         pixel_m: (grid.pixel_x_m, grid.pixel_y_m),
     };
     Ok((layer, grid))
+}
+
+/// Scale, offset and nodata as the raster itself states them.
+fn take_packing(asset: &mut Asset, raster: &Raster) -> Result<(), SceneFault> {
+    let packing = raster.packing();
+    let (Some(scale), Some(offset)) = (packing.scale, packing.offset) else {
+        return Err(SceneFault::new(
+            Reason::UnknownCalibration,
+            format!(
+                "{}: found {}, expected both in the raster's own tags; without them digital numbers mean nothing",
+                asset.name,
+                match (packing.scale, packing.offset) {
+                    (None, None) => "neither scale_factor nor add_offset",
+                    (None, _) => "no scale_factor",
+                    _ => "no add_offset",
+                }
+            ),
+        ));
+    };
+    asset.calibration = Calibration { pre: 0.0, scale, post: offset };
+    if let Some(nodata) = packing.nodata {
+        asset.invalid_dn.retain(|v| *v != nodata);
+        asset.invalid_dn.insert(0, nodata);
+    } else if asset.invalid_dn.is_empty() {
+        return Err(SceneFault::new(
+            Reason::UnknownCalibration,
+            format!("{}: found no nodata value, expected one in the raster's own tags", asset.name),
+        ));
+    }
+    Ok(())
+}
+
+/// Refuses rasters that lie elsewhere than the metadata says. Sizes may differ (chips, previews): what counts is the
+/// system, and a corner that is off by more than half of the extent.
+fn compare_with_metadata(stated: &Stated, grid: &Grid) -> Result<(), SceneFault> {
+    let refuse = |found: String, expected: String| {
+        Err(SceneFault::new(
+            Reason::BadMetadata,
+            format!(
+                "found rasters in {found}, expected {expected} as {} says; one of them belongs to another product, fetch it \
+                 again",
+                stated.file
+            ),
+        ))
+    };
+    // Landsat counts northings from the equator in both hemispheres; some copies are in the southern zone's system.
+    let southern = |crs: &Crs| crs.0.strip_prefix("EPSG:326").map(|zone| Crs(format!("EPSG:327{zone}")));
+    let mut shift = 0.0;
+    if let Some(crs) = &stated.crs
+        && !gdal_io::same_crs(crs, &grid.crs)
+    {
+        match southern(crs) {
+            Some(south) if stated.origin.is_some_and(|o| o.1 <= 0.0) && gdal_io::same_crs(&south, &grid.crs) => {
+                shift = 1e7;
+            }
+            _ => return refuse(grid.crs.0.clone(), crs.0.clone()),
+        }
+    }
+    let Some((x, y)) = stated.origin.map(|(x, y)| (x, y + shift)) else { return Ok(()) };
+    let [x_min, y_min, x_max, y_max] = grid.bounds();
+    let (width, height) = stated.extent.unwrap_or((0.0, 0.0));
+    let (half_x, half_y) = ((x_max - x_min).max(width) / 2.0, (y_max - y_min).max(height) / 2.0);
+    if (x - x_min).abs() > half_x || (y - y_max).abs() > half_y {
+        return refuse(format!("the upper left corner ({x_min}, {y_max})"), format!("({x}, {y})"));
+    }
+    Ok(())
 }
 
 fn nest(grid: &Grid, base: &Grid, asset: &Asset) -> Result<u32, SceneFault> {

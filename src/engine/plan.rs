@@ -15,13 +15,14 @@ use crate::cube::layout::{Layout, Wanted, lay_out};
 use crate::cube::{self, Batch, CUBE_VERSION, CubeLayer, SceneFacts, footprint_key, grid_id};
 use crate::digest::Sha256;
 use crate::error::{Error, Quarantine, Reason, Result, Stage};
+use crate::gdal_io;
 use crate::geo::area::planar_area_m2;
 use crate::geo::coverage::footprint;
 use crate::geo::crs::{Crs, Transform};
 use crate::geo::grid::Grid;
 use crate::imagery::catalog::{self, Duplicate};
 use crate::imagery::sensor::{MaskLayout, Sensors};
-use crate::imagery::{Layer, Scene};
+use crate::imagery::{Layer, Scene, archive, dark};
 use crate::parcel::{self, ParcelSet};
 use crate::record::manifest::Input;
 use crate::record::store::{self, Inputs};
@@ -263,16 +264,38 @@ fn plan_scene(
         }
         Ok(inputs.peek(path))
     };
-    let mut listed = Vec::new();
+    let mut listed: Vec<Input> = Vec::new();
     let mut complete = true;
+    let mut add = |path: String, size: u64, sha256: Sha256| {
+        if !listed.iter().any(|i| i.path == path) {
+            listed.push(Input { path, size, sha256 });
+        }
+        sha256
+    };
     let mut list = |path: &Path| -> std::result::Result<Sha256, ScenePlanError> {
-        let Some(file) = digest(path)? else {
+        // A member of an archive is known by the archive, listed once, and its name in there. What lies on a server is
+        // known by its address and the item that names it: nobody vouches for the content.
+        let remote = gdal_io::is_remote(path);
+        let (on_disk, member) = match archive::inside(path) {
+            Some((file, member)) => (file, Some(member)),
+            None if remote => (scene.metadata.first().map_or(path, PathBuf::as_path), None),
+            None => (path, None),
+        };
+        let Some(file) = digest(on_disk)? else {
             complete = false;
             return Ok(Sha256::of(b""));
         };
-        let relative = path.strip_prefix(&settings.base).unwrap_or(path).to_string_lossy().into_owned();
-        listed.push(Input { path: relative, size: file.size, sha256: file.sha256 });
-        Ok(file.sha256)
+        if remote {
+            let address = path.to_string_lossy();
+            let address = address.trim_start_matches("/vsicurl/").replacen("/vsis3/", "s3://", 1);
+            // What follows a question mark is a key that changes.
+            let address = address.split('?').next().unwrap_or_default().to_owned();
+            let sha256 = Sha256::of(format!("{address}\n{}", file.sha256).as_bytes());
+            return Ok(add(format!("{address} (content not digested: SHA-256 of address and STAC Item)"), 0, sha256));
+        }
+        let relative = on_disk.strip_prefix(&settings.base).unwrap_or(on_disk).to_string_lossy().into_owned();
+        let sha256 = add(relative, file.size, file.sha256);
+        Ok(member.map_or(sha256, |m| Sha256::of(format!("{sha256}/{m}").as_bytes())))
     };
     for path in &scene.metadata {
         list(path)?;
@@ -286,7 +309,7 @@ fn plan_scene(
     // Only what this scene's mask depends on: Landsat does not change with the Sentinel-2 classes.
     let clear: &[u8] = match scene.spec.mask.layout {
         MaskLayout::Scl => &settings.options.observe.scl_clear,
-        MaskLayout::QaPixel => &[],
+        MaskLayout::QaPixel | MaskLayout::Fmask => &[],
     };
     let mask = match &layout.mask {
         Some(raster) => Some((raster.ratio, list(&raster.asset.path)?, clear, settings.options.observe.mask_dilate_m)),
@@ -298,6 +321,14 @@ fn plan_scene(
     };
     let key = SceneKey { version: CUBE_VERSION, facts: &facts, layers, mask, saturation };
     let key = if complete { Some(Sha256::of_json(&key).map_err(ScenePlanError::Error)?) } else { None };
+    // Pixels against the catalog's word: once for the same files and the same word.
+    let agreed = key.filter(|_| scene.offset_by_catalog).map(|key| format!("offset agrees with pixels: {key}"));
+    if !agreed.as_ref().is_some_and(|fact| inputs.noted(fact)) {
+        dark::check(&scene).map_err(ScenePlanError::Fault)?;
+        if let Some(fact) = agreed {
+            inputs.note(&fact);
+        }
+    }
     Ok(PlannedScene { layout: Arc::new(layout), facts, key, inputs: listed, scene })
 }
 

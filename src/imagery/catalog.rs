@@ -1,21 +1,23 @@
-//! Which scenes are there: folders and STAC files, searched recursively, read by their metadata.
+//! Which scenes are there: folders, archives and STAC files, searched recursively, read by their metadata.
 //!
 //! Whatever looks like a product and cannot be read is kept with its reason. One acquisition that is found more than once
-//! is used once: the newest processing baseline, then the newest processing time. The choice is recorded.
+//! is used once: the newest processing baseline, then the newest processing time. The choice is recorded. An acquisition
+//! that was delivered in parts (two datastrips of one tile) keeps all of them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use jiff::civil::Date;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
+use super::archive::{self, Archive, Place};
 use super::sensor::Sensors;
-use super::{BadScene, Scene, landsat, sentinel2, stac};
+use super::{BadScene, Layer, Scene, hls, landsat, sentinel2, stac};
 use crate::error::{Error, Reason, Result, SceneFault};
 
 /// `[scenes]`: where to look and which days count.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Params {
     /// Folders or files, searched recursively.
@@ -26,6 +28,9 @@ pub struct Params {
     /// Last day of acquisition, UTC, inclusive.
     #[serde(default)]
     pub end: Option<Date>,
+    /// Read rasters of STAC Items from servers (http, https, s3); without, such scenes are set aside.
+    #[serde(default)]
+    pub remote: bool,
 }
 
 /// One acquisition found more than once.
@@ -57,9 +62,18 @@ pub struct Catalog {
 /// A place that may hold a scene.
 enum Candidate {
     Safe(PathBuf),
-    Landsat(PathBuf),
+    Landsat(PathBuf, String),
+    Hls(PathBuf, String, Vec<(String, String)>),
+    Archive(PathBuf),
     Json(PathBuf),
     Unread(PathBuf, SceneFault),
+}
+
+/// What came of a candidate: scenes, and more JSON files to look into.
+#[derive(Default)]
+struct Read {
+    scenes: Vec<std::result::Result<Scene, BadScene>>,
+    linked: Vec<PathBuf>,
 }
 
 /// Searches the configured paths; relative ones are relative to `base`.
@@ -75,15 +89,14 @@ pub fn read(params: &Params, base: &Path, sensors: &Sensors) -> Result<Catalog> 
                 path: full,
                 what: "scene path".into(),
                 found: "no such file or folder".into(),
-                expected: "a folder of scenes, or a STAC Item".into(),
+                expected: "a folder of scenes, an archive, or a STAC file".into(),
                 help: "correct `paths` under [scenes]; relative paths are relative to the configuration file".into(),
             });
         }
         search(&full, &mut candidates)?;
     }
     let source = |p: &Path| p.strip_prefix(base).unwrap_or(p).to_string_lossy().into_owned();
-    let read: Vec<std::result::Result<Scene, BadScene>> =
-        candidates.par_iter().flat_map_iter(|c| read_candidate(c, &source, sensors)).collect();
+    let read = read_all(candidates, &source, params.remote, sensors);
 
     let mut catalog = Catalog::default();
     let mut acquisitions: BTreeMap<String, Vec<Scene>> = BTreeMap::new();
@@ -106,31 +119,18 @@ pub fn read(params: &Params, base: &Path, sensors: &Sensors) -> Result<Catalog> 
             path: base.to_path_buf(),
             what: "scenes".into(),
             found: format!("no scene below {}", searched.join(", ")),
-            expected: "Sentinel-2 .SAFE folders, Landsat Collection 2 Level-2 folders, or STAC Items (JSON)".into(),
+            expected:
+                "Sentinel-2 L2A .SAFE folders or zips, Landsat Collection 2 Level-2 folders or tars, HLS v2 folders, \
+                       or STAC Items (JSON)"
+                    .into(),
             help: "correct `paths` under [scenes]".into(),
         });
     }
-    for (_, mut same) in acquisitions {
-        // Newest first; the source breaks ties, so that the choice does not depend on the order of a folder listing.
-        same.sort_by(|a, b| {
-            let number = |s: &Scene| s.baseline.as_deref().and_then(|b| b.parse::<f64>().ok()).unwrap_or(0.0);
-            number(b)
-                .total_cmp(&number(a))
-                .then_with(|| b.generated.cmp(&a.generated))
-                .then_with(|| a.source.cmp(&b.source))
-        });
-        let mut same = same.into_iter();
-        let Some(kept) = same.next() else { continue };
-        catalog.duplicates.extend(same.map(|dropped| Duplicate {
-            kept: kept.id.clone(),
-            dropped: dropped.id,
-            source: dropped.source,
-            rule: "newest processing baseline, then newest processing time".into(),
-        }));
-        catalog.scenes.push(kept);
+    for (_, same) in acquisitions {
+        choose(same, &mut catalog);
     }
     catalog.scenes.sort_by(|a, b| (a.acquired_at, &a.id).cmp(&(b.acquired_at, &b.id)));
-    let mut seen = std::collections::BTreeSet::new();
+    let mut seen = BTreeSet::new();
     let (unique, repeated): (Vec<Scene>, Vec<Scene>) =
         std::mem::take(&mut catalog.scenes).into_iter().partition(|s| seen.insert(s.id.clone()));
     catalog.scenes = unique;
@@ -147,97 +147,269 @@ pub fn read(params: &Params, base: &Path, sensors: &Sensors) -> Result<Catalog> 
     Ok(catalog)
 }
 
+/// Takes the best of one acquisition, of each part where there are several.
+fn choose(mut same: Vec<Scene>, catalog: &mut Catalog) {
+    // Best first; the source breaks ties, so that the choice does not depend on the order of a folder listing.
+    same.sort_by(|a, b| {
+        let number = |s: &Scene| s.baseline.as_deref().and_then(|b| b.parse::<f64>().ok()).unwrap_or(0.0);
+        // Of one processing, the bands rather than indices made of them; and the product's own word before a catalog's.
+        let bands = |s: &Scene| s.assets.keys().any(|l| matches!(l, Layer::Band(_)));
+        let first_hand = |s: &Scene| !s.metadata.iter().any(|m| m.extension().is_some_and(is_json));
+        number(b)
+            .total_cmp(&number(a))
+            .then_with(|| (bands(b), first_hand(b)).cmp(&(bands(a), first_hand(a))))
+            .then_with(|| b.generated.cmp(&a.generated))
+            .then_with(|| a.source.cmp(&b.source))
+    });
+    let parts: BTreeSet<String> = same.iter().filter_map(|s| s.part.clone()).collect();
+    let several = parts.len() > 1;
+    if several {
+        // A scene that does not tell its part may be a copy of any: it comes last, and is used only where none tells.
+        same.sort_by_key(|s| s.part.is_none());
+    }
+    let mut kept: Vec<Scene> = Vec::new();
+    for scene in same {
+        // Where only one part is known, a scene that does not tell its part is a copy of it.
+        match kept.iter().find(|k| !several || scene.part.is_none() || k.part == scene.part) {
+            None => kept.push(scene),
+            Some(best) => catalog.duplicates.push(Duplicate {
+                kept: best.id.clone(),
+                dropped: scene.id,
+                source: scene.source,
+                rule: "newest processing baseline, then newest processing time".into(),
+            }),
+        }
+    }
+    if let [first, _, ..] = kept.as_slice() {
+        let ids: Vec<&str> = kept.iter().map(|s| s.id.as_str()).collect();
+        tracing::info!(acquisition = first.acquisition, "parts of one acquisition: {}", ids.join(", "));
+    }
+    catalog.scenes.extend(kept);
+}
+
+fn is_json(extension: &std::ffi::OsStr) -> bool {
+    extension.eq_ignore_ascii_case("json") || extension.eq_ignore_ascii_case("geojson")
+}
+
+/// Reads candidates in parallel, and what STAC catalogs among them lead to, each JSON file once.
+fn read_all(
+    mut candidates: Vec<Candidate>,
+    source: &(dyn Fn(&Path) -> String + Sync),
+    remote: bool,
+    sensors: &Sensors,
+) -> Vec<std::result::Result<Scene, BadScene>> {
+    let real = |p: &Path| p.canonicalize().unwrap_or_else(|_| p.to_path_buf());
+    let mut seen: BTreeSet<PathBuf> = BTreeSet::new();
+    let mut scenes = Vec::new();
+    while !candidates.is_empty() {
+        // The same file may be found by search, by path and by link; a catalog may link to its own parent.
+        candidates.retain(|c| match c {
+            Candidate::Json(file) => seen.insert(real(file)),
+            _ => true,
+        });
+        let read: Vec<Read> = candidates.par_iter().map(|c| read_candidate(c, source, remote, sensors)).collect();
+        candidates.clear();
+        for one in read {
+            scenes.extend(one.scenes);
+            candidates.extend(one.linked.into_iter().map(Candidate::Json));
+        }
+    }
+    scenes
+}
+
 /// Collects candidates below `path` in name order. A product folder is one candidate and is not searched further.
 fn search(path: &Path, out: &mut Vec<Candidate>) -> Result<()> {
     if path.is_file() {
         out.extend(file_candidate(path));
         return Ok(());
     }
-    let mut entries: Vec<PathBuf> = std::fs::read_dir(path)
-        .map_err(Error::io("list", path))?
-        .map(|e| e.map(|e| e.path()).map_err(Error::io("list", path)))
-        .collect::<Result<_>>()?;
+    let mut entries: Vec<(String, PathBuf, bool)> = Vec::new();
+    for entry in std::fs::read_dir(path).map_err(Error::io("list", path))? {
+        let entry = entry.map_err(Error::io("list", path))?;
+        let kind = entry.file_type().map_err(Error::io("list", path))?;
+        let full = entry.path();
+        let is_folder = if kind.is_symlink() { full.is_dir() } else { kind.is_dir() };
+        entries.push((entry.file_name().to_string_lossy().into_owned(), full, is_folder));
+    }
     entries.sort();
-    if entries.iter().any(|e| e.file_name().is_some_and(|n| n == sentinel2::METADATA)) {
+    let names = || entries.iter().map(|(name, ..)| name.as_str());
+    if names().any(|n| n == sentinel2::METADATA) {
         out.push(Candidate::Safe(path.to_path_buf()));
         return Ok(());
     }
-    if let Some(mtl) = landsat::metadata_file(&entries) {
-        out.push(Candidate::Landsat(mtl.clone()));
+    if let Some(mtl) = landsat::metadata_file(names()) {
+        out.push(Candidate::Landsat(path.to_path_buf(), mtl.to_owned()));
         return Ok(());
     }
     if path.extension().is_some_and(|e| e.eq_ignore_ascii_case("SAFE")) {
-        let fault = SceneFault::new(
-            Reason::BadMetadata,
-            format!(
-                "found a .SAFE folder without {}, expected a Level-2A product; fetch it again",
-                sentinel2::METADATA
-            ),
-        );
-        out.push(Candidate::Unread(path.to_path_buf(), fault));
+        let level_1 = names().any(|n| n == LEVEL_1);
+        let what = if level_1 { "a Level-1C .SAFE folder" } else { "a .SAFE folder without MTD_MSIL2A.xml" };
+        out.push(Candidate::Unread(path.to_path_buf(), no_level_2a(what, level_1)));
         return Ok(());
     }
-    for entry in entries {
-        if entry.is_dir() {
-            search(&entry, out)?;
-        } else {
-            out.extend(file_candidate(&entry));
+    let granules = hls::granules(names());
+    for (name, full, is_folder) in &entries {
+        if *is_folder {
+            search(full, out)?;
+        } else if !granules.keys().any(|g| name.starts_with(g.as_str())) {
+            // A granule comes with a STAC Item of its own, which points to a server.
+            out.extend(file_candidate(full));
         }
     }
+    out.extend(granules.into_iter().map(|(id, files)| Candidate::Hls(path.to_path_buf(), id, files)));
     Ok(())
 }
 
+const LEVEL_1: &str = "MTD_MSIL1C.xml";
+
+fn no_level_2a(found: &str, level_1: bool) -> SceneFault {
+    let (reason, help) = if level_1 {
+        (Reason::Unsupported, "fetch the L2A product, or make it with Sen2Cor")
+    } else {
+        (Reason::BadMetadata, "fetch it again")
+    };
+    SceneFault::new(reason, format!("found {found}, expected a Sentinel-2 Level-2A product; {help}"))
+}
+
 fn file_candidate(path: &Path) -> Option<Candidate> {
-    let name = path.file_name()?.to_string_lossy().to_lowercase();
-    if name.ends_with(".json") || name.ends_with(".geojson") {
+    let name = path.file_name()?.to_string_lossy();
+    if path.extension().is_some_and(is_json) {
         return Some(Candidate::Json(path.to_path_buf()));
     }
-    if [".zip", ".tar", ".tar.gz", ".tgz"].iter().any(|e| name.ends_with(e)) {
-        let fault = SceneFault::new(
-            Reason::Unsupported,
-            "found an archive, expected a folder; archives are not read by this version: unpack it",
-        );
-        return Some(Candidate::Unread(path.to_path_buf(), fault));
-    }
-    None
+    archive::is_archive(&name).then(|| Candidate::Archive(path.to_path_buf()))
 }
 
 fn read_candidate(
     candidate: &Candidate,
     source: &(dyn Fn(&Path) -> String + Sync),
+    remote: bool,
     sensors: &Sensors,
-) -> Vec<std::result::Result<Scene, BadScene>> {
+) -> Read {
     let name =
         |p: &Path| p.file_name().map(|n| n.to_string_lossy().trim_end_matches(".SAFE").to_owned()).unwrap_or_default();
-    let bad = |p: &Path, fault: SceneFault| Err(BadScene { id: name(p), source: source(p), fault });
-    match candidate {
-        Candidate::Safe(folder) => vec![sentinel2::read(folder, &source(folder), sensors).or_else(|f| bad(folder, f))],
-        Candidate::Landsat(mtl) => {
-            let folder = mtl.parent().unwrap_or(mtl);
-            vec![landsat::read(mtl, &source(folder), sensors).or_else(|f| bad(folder, f))]
+    let bad = |p: &Path, fault: SceneFault| BadScene { id: name(p), source: source(p), fault };
+    let scenes = match candidate {
+        Candidate::Safe(folder) => {
+            let place = Place::Folder(folder.clone());
+            vec![sentinel2::read(&place, &source(folder), sensors).map_err(|f| bad(folder, f))]
         }
-        Candidate::Json(file) => {
-            let content = match std::fs::read_to_string(file) {
-                Ok(content) => content,
-                Err(e) => return vec![bad(file, SceneFault::new(Reason::BadMetadata, format!("cannot be read: {e}")))],
-            };
-            match stac::sort_out(&content) {
-                Ok(stac::Kind::Other) => Vec::new(),
-                Ok(stac::Kind::Items(items)) => items
-                    .iter()
-                    .map(|item| {
-                        stac::read(item, file, &source(file), sensors).map_err(|fault| BadScene {
-                            id: stac::id(item).map_or_else(|| name(file), str::to_owned),
-                            source: source(file),
-                            fault,
-                        })
+        Candidate::Landsat(folder, mtl) => {
+            let place = Place::Folder(folder.clone());
+            vec![landsat::read(&place, mtl, &source(folder), sensors).map_err(|f| bad(folder, f))]
+        }
+        Candidate::Hls(folder, id, files) => {
+            let place = Place::Folder(folder.clone());
+            let scene = hls::read(&place, id, files, &source(folder), sensors);
+            vec![scene.map_err(|fault| BadScene { id: id.clone(), source: source(folder), fault })]
+        }
+        Candidate::Archive(file) => read_archive(file, &source(file), sensors)
+            .unwrap_or_else(|fault| vec![Err(fault)])
+            .into_iter()
+            .map(|scene| scene.map_err(|fault| bad(file, fault)))
+            .collect(),
+        Candidate::Json(file) => return read_json(file, &name(file), &source(file), remote, sensors),
+        Candidate::Unread(path, fault) => vec![Err(bad(path, fault.clone()))],
+    };
+    Read { scenes, linked: Vec::new() }
+}
+
+/// Every product in an archive, whatever the folders around it are called.
+fn read_archive(
+    file: &Path,
+    source: &str,
+    sensors: &Sensors,
+) -> std::result::Result<Vec<std::result::Result<Scene, SceneFault>>, SceneFault> {
+    let is_metadata = |name: &str| {
+        let base = name.rsplit('/').next().unwrap_or(name);
+        base == sentinel2::METADATA || base == sentinel2::TILE_METADATA || landsat::is_metadata(base)
+    };
+    let archive = std::sync::Arc::new(Archive::open(file, is_metadata)?);
+    // Files by the folder inside the archive.
+    let mut folders: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for name in &archive.names {
+        let (folder, base) = name.split_at(name.rfind('/').map_or(0, |i| i + 1));
+        folders.entry(folder).or_default().push(base);
+    }
+    let mut scenes = Vec::new();
+    for (folder, names) in &folders {
+        let place = Place::Archive(archive.clone(), (*folder).to_owned());
+        if names.contains(&sentinel2::METADATA) {
+            scenes.push(sentinel2::read(&place, source, sensors));
+        } else if let Some(mtl) = landsat::metadata_file(names.iter().copied()) {
+            scenes.push(landsat::read(&place, mtl, source, sensors));
+        }
+        for (id, files) in hls::granules(names.iter().copied()) {
+            scenes.push(hls::read(&place, &id, &files, source, sensors));
+        }
+    }
+    if scenes.is_empty() {
+        let level_1 = archive.names.iter().any(|n| n.ends_with(LEVEL_1));
+        if level_1 {
+            return Err(no_level_2a("an archive of a Level-1C product", true));
+        }
+        return Err(SceneFault::new(
+            Reason::Unsupported,
+            format!(
+                "found an archive of {}, expected a Sentinel-2 L2A .SAFE (with {}), a Landsat Collection 2 Level-2 product \
+                 (with an MTL file) or HLS granules; remove it from the scene folders if it is none",
+                archive.tell(),
+                sentinel2::METADATA
+            ),
+        ));
+    }
+    Ok(scenes)
+}
+
+fn read_json(file: &Path, name: &str, source: &str, remote: bool, sensors: &Sensors) -> Read {
+    let bad = |reason: Reason, message: String| {
+        Err(BadScene { id: name.to_owned(), source: source.to_owned(), fault: SceneFault::new(reason, message) })
+    };
+    let none = |scenes| Read { scenes, linked: Vec::new() };
+    let content = match std::fs::read_to_string(file) {
+        Ok(content) => content,
+        Err(e) => return none(vec![bad(Reason::BadMetadata, format!("cannot be read: {e}"))]),
+    };
+    match stac::sort_out(&content) {
+        Ok(stac::Kind::Other) => Read::default(),
+        Ok(stac::Kind::Items(items)) => none(
+            items
+                .iter()
+                .map(|item| {
+                    stac::read(item, file, source, remote, sensors).map_err(|fault| BadScene {
+                        id: stac::id(item).map_or_else(|| name.to_owned(), str::to_owned),
+                        source: source.to_owned(),
+                        fault,
                     })
-                    .collect(),
-                Err(e) => {
-                    vec![bad(file, SceneFault::new(Reason::BadMetadata, format!("found {e}, expected a STAC Item")))]
+                })
+                .collect(),
+        ),
+        Ok(stac::Kind::Links(links)) => {
+            let folder = file.parent().unwrap_or(Path::new("."));
+            let (on_server, local): (Vec<&String>, Vec<&String>) =
+                links.iter().partition(|l| l.contains("://") && !l.starts_with("file://"));
+            let mut read = Read::default();
+            if let Some(first) = on_server.first() {
+                read.scenes.push(bad(
+                    Reason::Unsupported,
+                    format!(
+                        "found {} links to items on a server, expected files; save the items to disk (the first: {first})",
+                        on_server.len()
+                    ),
+                ));
+            }
+            for link in local {
+                let target = folder.join(link.strip_prefix("file://").unwrap_or(link));
+                if target.is_file() {
+                    read.linked.push(target);
+                } else {
+                    read.scenes.push(bad(
+                        Reason::BadMetadata,
+                        format!("found a link to {link}, where no file is; correct the link or fetch the file"),
+                    ));
                 }
             }
+            read
         }
-        Candidate::Unread(path, fault) => vec![bad(path, fault.clone())],
+        Err(e) => none(vec![bad(Reason::BadMetadata, format!("found {e}, expected a STAC Item"))]),
     }
 }

@@ -1,15 +1,16 @@
-//! Landsat Collection 2 Level-2 folders: the MTL to [`Scene`].
+//! Landsat Collection 2 Level-2 products, in folders or tars: the MTL to [`Scene`].
 //!
 //! The MTL is read as groups. The names REFLECTANCE_MULT_BAND_n and REFLECTANCE_ADD_BAND_n occur twice in a real file, for
 //! Level-1 and for surface reflectance, so a flat list of keys gives wrong numbers; only the group
 //! LEVEL2_SURFACE_REFLECTANCE_PARAMETERS counts. Sizes come from the rasters, not from the MTL.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
 
+use super::archive::Place;
 use super::sensor::Sensors;
-use super::{Asset, Calibration, Layer, Scene};
+use super::{Asset, Calibration, Layer, Scene, Stated};
 use crate::error::{Reason, SceneFault};
+use crate::geo::crs::Crs;
 
 /// Key -> value, within group -> ...
 type Groups = BTreeMap<String, BTreeMap<String, String>>;
@@ -18,20 +19,24 @@ fn bad(message: String) -> SceneFault {
     SceneFault::new(Reason::BadMetadata, message)
 }
 
+const SUFFIXES: [&str; 3] = ["_MTL.txt", "_MTL.json", "_MTL.xml"];
+
 /// The product's metadata file: `*_MTL.txt`, else `.json`, else `.xml`.
-pub fn metadata_file(files: &[PathBuf]) -> Option<&PathBuf> {
-    ["_MTL.txt", "_MTL.json", "_MTL.xml"]
-        .iter()
-        .find_map(|suffix| files.iter().find(|f| f.file_name().is_some_and(|n| n.to_string_lossy().ends_with(suffix))))
+pub fn metadata_file<'a>(names: impl Iterator<Item = &'a str> + Clone) -> Option<&'a str> {
+    SUFFIXES.iter().find_map(|suffix| names.clone().find(|n| n.ends_with(suffix)))
+}
+
+/// True for a metadata file of a product.
+pub fn is_metadata(name: &str) -> bool {
+    SUFFIXES.iter().any(|suffix| name.ends_with(suffix))
 }
 
 /// Reads a product by its metadata file.
 ///
 /// # Errors
 /// Metadata that cannot be read or lacks a gain or offset of a band that is there.
-pub fn read(mtl: &Path, source: &str, sensors: &Sensors) -> Result<Scene, SceneFault> {
-    let file = mtl.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-    let content = std::fs::read_to_string(mtl).map_err(|e| bad(format!("{file}: cannot be read: {e}")))?;
+pub fn read(place: &Place, file: &str, source: &str, sensors: &Sensors) -> Result<Scene, SceneFault> {
+    let content = place.text(file).map_err(|e| bad(format!("{file}: cannot be read: {e}")))?;
     let groups = if file.ends_with(".json") {
         parse_json(&content)
     } else if file.ends_with(".xml") {
@@ -71,7 +76,6 @@ pub fn read(mtl: &Path, source: &str, sensors: &Sensors) -> Result<Scene, SceneF
         bad(format!("{file}: DATE_ACQUIRED and SCENE_CENTER_TIME: found {when}, expected a UTC time: {e}"))
     })?;
     let pixel_m = get("PROJECTION_ATTRIBUTES", "GRID_CELL_SIZE_REFLECTIVE").and_then(|v| v.parse().ok());
-    let folder = mtl.parent().unwrap_or(Path::new("."));
 
     let mut assets: BTreeMap<Layer, Vec<Asset>> = BTreeMap::new();
     let parameters = "LEVEL2_SURFACE_REFLECTANCE_PARAMETERS";
@@ -93,12 +97,13 @@ pub fn read(mtl: &Path, source: &str, sensors: &Sensors) -> Result<Scene, SceneF
             post: number(format!("REFLECTANCE_ADD_BAND_{n}"))?,
         };
         let asset = Asset {
-            path: folder.join(name),
+            path: place.raster(name),
             name: band.name.clone(),
             pixel_m,
             calibration,
             invalid_dn: vec![spec.nodata_dn],
             saturation_bit: band.saturation_bit,
+            packing_in_raster: false,
         };
         assets.insert(Layer::Band(band.band), vec![asset]);
     }
@@ -107,15 +112,7 @@ pub fn read(mtl: &Path, source: &str, sensors: &Sensors) -> Result<Scene, SceneF
         (Layer::Saturation, "FILE_NAME_QUALITY_L1_RADIOMETRIC_SATURATION", "QA_RADSAT"),
     ] {
         let raster = need(contents, key)?;
-        let asset = Asset {
-            path: folder.join(raster),
-            name: name.to_owned(),
-            pixel_m,
-            calibration: Calibration::IDENTITY,
-            invalid_dn: Vec::new(),
-            saturation_bit: None,
-        };
-        assets.insert(layer, vec![asset]);
+        assets.insert(layer, vec![Asset::codes(place.raster(raster), name, pixel_m)]);
     }
     Ok(Scene {
         acquisition: format!(
@@ -131,10 +128,33 @@ pub fn read(mtl: &Path, source: &str, sensors: &Sensors) -> Result<Scene, SceneF
         baseline: None,
         generated: get("LEVEL2_PROCESSING_RECORD", "DATE_PRODUCT_GENERATED").map(str::to_owned),
         assets,
-        metadata: vec![mtl.to_path_buf()],
+        metadata: vec![place.file(file)],
+        part: None,
+        stated: Some(stated(file, &groups)),
+        offset_by_catalog: false,
         source: source.to_owned(),
         masked_by_provider: false,
     })
+}
+
+/// Where the product lies. Corners are pixel centres; UTM zones are counted from the equator north, also in the south.
+fn stated(file: &str, groups: &Groups) -> Stated {
+    let get = |key: &str| groups.get("PROJECTION_ATTRIBUTES").and_then(|g| g.get(key)).map(String::as_str);
+    let number = |key: &str| get(key).and_then(|v| v.parse::<f64>().ok());
+    let zone = get("MAP_PROJECTION")
+        .filter(|p| *p == "UTM")
+        .and_then(|_| get("UTM_ZONE"))
+        .and_then(|z| z.parse::<u32>().ok())
+        .filter(|z| (1..=60).contains(z));
+    let half = number("GRID_CELL_SIZE_REFLECTIVE").unwrap_or(0.0) / 2.0;
+    let corner = |which: &str, axis: &str| number(&format!("CORNER_{which}_PROJECTION_{axis}_PRODUCT"));
+    let size = |axis: &str| Some((corner("UL", axis)? - corner("LR", axis)?).abs() + 2.0 * half);
+    Stated {
+        file: file.to_owned(),
+        crs: zone.map(|z| Crs(format!("EPSG:{}", 32600 + z))),
+        origin: corner("UL", "X").map(|x| x - half).zip(corner("UL", "Y").map(|y| y + half)),
+        extent: size("X").zip(size("Y")),
+    }
 }
 
 /// `KEY = VALUE` within `GROUP = NAME` ... `END_GROUP = NAME`.

@@ -1,4 +1,4 @@
-//! Is a pixel clear, and if not, why? Scene classes (SCL) and quality bits (QA_PIXEL) become one small set of classes;
+//! Is a pixel clear, and if not, why? Scene classes (SCL) and quality bits (QA_PIXEL, Fmask) become one small set of classes;
 //! whatever is near a cloud or a shadow can be masked as well.
 //!
 //! Invariant: [`Class::Clear`] is the only class whose pixels are used.
@@ -103,6 +103,15 @@ impl MaskTable {
                     set.map_or(Class::Clear, |b| b.class) as u8
                 })
                 .collect(),
+            MaskLayout::Fmask => (0..=u16::MAX)
+                .map(|value| match value {
+                    0..=254 => {
+                        spec.bits.iter().find(|b| value >> b.bit & 1 == 1).map_or(Class::Clear, |b| b.class) as u8
+                    }
+                    255 => Class::Nodata as u8,
+                    _ => Class::Unclassified as u8,
+                })
+                .collect(),
         };
         MaskTable { classes }
     }
@@ -190,6 +199,30 @@ mod tests {
         assert_eq!(class("landsat-8", 0b100), Class::Cirrus);
         assert_eq!(class("landsat-7", 5440), Class::Clear);
         assert_eq!(class("landsat-7", 0b10), Class::CloudEdge);
+    }
+
+    /// Fmask of HLS v2: bit 1 cloud, 2 adjacent, 3 shadow, 4 snow, 5 water, 6 and 7 aerosol (both set: high), 255 fill.
+    #[test]
+    fn fmask_bits() {
+        let sensors = Sensors::builtin().expect("sensors");
+        let (spec, _) = sensors.in_family("hls-l30", "landsat-8").expect("known");
+        let table = MaskTable::new(&spec.mask, &[]);
+        for (value, expected) in [
+            (0, Class::Clear),
+            (64, Class::Clear),
+            (192, Class::Clear),
+            (32 + 64, Class::Clear),
+            (1, Class::Clear),
+            (2 + 192, Class::Cloud),
+            (2 + 4 + 8, Class::Cloud),
+            (8 + 64, Class::Shadow),
+            (4 + 128, Class::CloudEdge),
+            (16, Class::Snow),
+            (255, Class::Nodata),
+            (300, Class::Unclassified),
+        ] {
+            assert_eq!(Class::ALL[usize::from(table.class(value))], expected, "{value}");
+        }
     }
 
     #[test]

@@ -1,7 +1,10 @@
 //! What a scene is: one sensor's product of one acquisition, its bands and masks as files, and how their digital numbers
 //! become reflectance. Readers of the formats fill a [`Scene`]; nothing after them knows the formats.
 
+pub mod archive;
 pub mod catalog;
+pub mod dark;
+pub mod hls;
 pub mod landsat;
 pub mod mask;
 pub mod sensor;
@@ -16,6 +19,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::error::SceneFault;
+use crate::geo::crs::Crs;
 use sensor::SensorSpec;
 
 /// A spectral band by what it measures, so that sensors compare.
@@ -124,6 +128,36 @@ pub struct Asset {
     pub invalid_dn: Vec<f64>,
     /// Bit of the saturation raster that speaks of this band.
     pub saturation_bit: Option<u8>,
+    /// True where scale, offset and nodata are stated in the raster itself: they are taken when it is opened.
+    pub packing_in_raster: bool,
+}
+
+impl Asset {
+    /// A raster of codes (classes, bits), used as they are.
+    pub fn codes(path: PathBuf, name: &str, pixel_m: Option<f64>) -> Asset {
+        Asset {
+            path,
+            name: name.to_owned(),
+            pixel_m,
+            calibration: Calibration::IDENTITY,
+            invalid_dn: Vec::new(),
+            saturation_bit: None,
+            packing_in_raster: false,
+        }
+    }
+}
+
+/// Where the metadata says that the rasters lie; a raster that lies elsewhere is not the one that is described.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Stated {
+    /// File that says so.
+    pub file: String,
+    /// Reference system.
+    pub crs: Option<Crs>,
+    /// Upper left corner, (x, y).
+    pub origin: Option<(f64, f64)>,
+    /// Width and height in units of the system.
+    pub extent: Option<(f64, f64)>,
 }
 
 /// One sensor's product of one acquisition.
@@ -143,6 +177,13 @@ pub struct Scene {
     pub generated: Option<String>,
     /// What one acquisition of one tile has in common, however often it was processed.
     pub acquisition: String,
+    /// Part of the acquisition that this is, where a product is one of several: Sentinel-2's datastrip by its start.
+    /// Scenes with one `acquisition` and different parts complement each other.
+    pub part: Option<String>,
+    /// Where the metadata says that the rasters lie.
+    pub stated: Option<Stated>,
+    /// True where a catalog, not the product, says whether an offset is applied: it is compared with the pixels.
+    pub offset_by_catalog: bool,
     /// Rasters: several resolutions of a band may be there.
     pub assets: BTreeMap<Layer, Vec<Asset>>,
     /// Files the metadata was read from.

@@ -10,10 +10,12 @@ use super::Band;
 use super::mask::Class;
 use crate::error::{Error, Result};
 
-const FILES: [(&str, &str); 3] = [
+const FILES: [(&str, &str); 5] = [
     ("sentinel-2", include_str!("../../configs/sensors/sentinel-2.toml")),
     ("landsat-oli", include_str!("../../configs/sensors/landsat-oli.toml")),
     ("landsat-tm", include_str!("../../configs/sensors/landsat-tm.toml")),
+    ("hls-s30", include_str!("../../configs/sensors/hls-s30.toml")),
+    ("hls-l30", include_str!("../../configs/sensors/hls-l30.toml")),
 ];
 
 /// One sensor family.
@@ -36,6 +38,9 @@ pub struct SensorSpec {
     pub mask: MaskSpec,
     /// Bands.
     pub bands: Vec<BandSpec>,
+    /// Indices that the provider delivers as rasters, lower case.
+    #[serde(default)]
+    pub given_indices: Vec<String>,
     /// Adjustments to another sensor's bandpass: set -> sensor id -> band -> (slope, offset) of reflectance.
     #[serde(default)]
     pub bandpass: BTreeMap<String, BTreeMap<String, BTreeMap<Band, (f64, f64)>>>,
@@ -73,6 +78,8 @@ pub enum MaskLayout {
     Scl,
     /// Quality bits.
     QaPixel,
+    /// Quality bits in one byte, 255 where nothing was measured.
+    Fmask,
 }
 
 /// Mask of a family.
@@ -91,7 +98,7 @@ pub struct MaskSpec {
     /// Value to class, for `scl`.
     #[serde(default)]
     pub classes: BTreeMap<String, Class>,
-    /// Bits in order of precedence, for `qa_pixel`.
+    /// Bits in order of precedence, for `qa_pixel` and `fmask`.
     #[serde(default)]
     pub bits: Vec<MaskBit>,
 }
@@ -127,7 +134,15 @@ impl Sensors {
             .map(Sensors)
     }
 
-    /// The family and sensor id of a platform, by the metadata's spelling.
+    /// A family by the name of its file, and the sensor id of a platform within it.
+    pub fn in_family(&self, id: &str, platform: &str) -> Option<(Arc<SensorSpec>, String)> {
+        let key = platform.trim().to_lowercase();
+        let spec = self.0.iter().find(|s| s.id == id)?;
+        spec.platforms.get(&key).map(|sensor| (spec.clone(), sensor.clone()))
+    }
+
+    /// The family and sensor id of a platform, by the metadata's spelling. Products derived from several families' data
+    /// (HLS) stand last in the list and are found by [`Sensors::in_family`].
     pub fn by_platform(&self, platform: &str) -> Option<(Arc<SensorSpec>, String)> {
         let key = platform.trim().to_lowercase();
         self.0.iter().find_map(|spec| spec.platforms.get(&key).map(|id| (spec.clone(), id.clone())))
@@ -135,7 +150,9 @@ impl Sensors {
 
     /// Every platform that is known, for messages.
     pub fn platforms(&self) -> String {
-        self.0.iter().flat_map(|s| s.platforms.keys().cloned()).collect::<Vec<_>>().join(", ")
+        let all: std::collections::BTreeSet<&str> =
+            self.0.iter().flat_map(|s| s.platforms.keys().map(String::as_str)).collect();
+        all.into_iter().collect::<Vec<_>>().join(", ")
     }
 }
 
@@ -155,5 +172,8 @@ mod tests {
         assert_eq!(sensors.by_platform("Sentinel-2B").expect("known").1, "S2B");
         assert_eq!(sensors.by_platform("LANDSAT_9").expect("known").1, "L9");
         assert!(sensors.by_platform("aqua").is_none());
+        assert_eq!(sensors.by_platform("sentinel-2a").expect("known").0.id, "sentinel-2", "HLS only when asked for");
+        assert_eq!(sensors.in_family("hls-s30", "Sentinel-2A").expect("known").1, "S2A");
+        assert!(sensors.in_family("hls-l30", "sentinel-2a").is_none());
     }
 }

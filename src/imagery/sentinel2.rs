@@ -1,4 +1,4 @@
-//! Sentinel-2 L2A `.SAFE` folders: product metadata to [`Scene`].
+//! Sentinel-2 L2A `.SAFE` products, in folders or zips: product metadata to [`Scene`].
 //!
 //! Everything comes from `MTD_MSIL2A.xml`: quantification, the offset of each band, special values, the list of images.
 //! Whether an offset applies is read, never inferred from the date; a baseline that must have one and has none is refused.
@@ -9,12 +9,20 @@ use std::path::Path;
 
 use roxmltree::{Document, Node};
 
+use super::archive::Place;
 use super::sensor::Sensors;
-use super::{Asset, Calibration, Layer, Scene};
+use super::{Asset, Calibration, Layer, Scene, Stated};
 use crate::error::{Reason, SceneFault};
+use crate::geo::crs::Crs;
 
 /// The file that makes a folder a product.
 pub const METADATA: &str = "MTD_MSIL2A.xml";
+
+/// The file that says where a tile lies.
+pub const TILE_METADATA: &str = "MTD_TL.xml";
+
+/// Its part on where the tile lies stands within this many bytes.
+const TILE_GEOCODING_BYTES: usize = 1 << 16;
 
 /// First baseline whose digital numbers carry an offset.
 const OFFSET_BASELINE: f64 = 4.0;
@@ -34,13 +42,37 @@ fn text<'a>(root: Node<'a, 'a>, name: &str) -> Option<&'a str> {
     find(root, &[name]).and_then(|n| n.text()).map(str::trim).filter(|t| !t.is_empty())
 }
 
-/// Reads a product folder.
+/// What one acquisition of one tile has in common, wherever it is told: the start of the datatake to the second, since
+/// catalogs and products write it with different precision, and the tile.
+pub fn acquisition(datatake_start: &str, tile: &str) -> String {
+    let second = datatake_start.get(..19).unwrap_or(datatake_start);
+    format!("sentinel-2/{second}/{}", tile.trim_start_matches("MGRS-").trim_start_matches('T'))
+}
+
+/// `20200908T092031` -> `2020-09-08T09:20:31`.
+pub fn compact_time(text: &str) -> Option<String> {
+    let digits = |r: std::ops::Range<usize>| text.get(r).filter(|d| d.bytes().all(|b| b.is_ascii_digit()));
+    if text.len() < 15 || text.as_bytes().get(8) != Some(&b'T') {
+        return None;
+    }
+    let (y, mo, d) = (digits(0..4)?, digits(4..6)?, digits(6..8)?);
+    Some(format!("{y}-{mo}-{d}T{}:{}:{}", digits(9..11)?, digits(11..13)?, digits(13..15)?))
+}
+
+/// Start of the datastrip in its identifier: `S2B_OPER_MSI_L2A_DS_..._S20200908T092031_N05.00` -> `S20200908T092031`.
+pub fn datastrip_start(identifier: &str) -> Option<String> {
+    identifier
+        .split('_')
+        .find(|p| p.strip_prefix('S').is_some_and(|t| t.len() == 15 && compact_time(t).is_some()))
+        .map(str::to_owned)
+}
+
+/// Reads a product.
 ///
 /// # Errors
 /// Metadata that cannot be read, or that leaves open how digital numbers become reflectance.
-pub fn read(folder: &Path, source: &str, sensors: &Sensors) -> Result<Scene, SceneFault> {
-    let path = folder.join(METADATA);
-    let content = std::fs::read_to_string(&path).map_err(|e| bad(format!("{METADATA}: cannot be read: {e}")))?;
+pub fn read(place: &Place, source: &str, sensors: &Sensors) -> Result<Scene, SceneFault> {
+    let content = place.text(METADATA).map_err(|e| bad(format!("{METADATA}: cannot be read: {e}")))?;
     let document = Document::parse(&content).map_err(|e| bad(format!("{METADATA}: no well-formed XML: {e}")))?;
     let root = document.root_element();
     let need = |name: &str| {
@@ -102,6 +134,7 @@ pub fn read(folder: &Path, source: &str, sensors: &Sensors) -> Result<Scene, Sce
 
     let mut assets: BTreeMap<Layer, Vec<Asset>> = BTreeMap::new();
     let mut tile = None;
+    let mut granule = None;
     for node in root.descendants().filter(|n| ["IMAGE_FILE", "IMAGE_FILE_2A"].contains(&n.tag_name().name())) {
         let Some(listed) = node.text().map(str::trim) else { continue };
         let file = Path::new(listed).file_name().map(|f| f.to_string_lossy().into_owned()).unwrap_or_default();
@@ -110,17 +143,10 @@ pub fn read(folder: &Path, source: &str, sensors: &Sensors) -> Result<Scene, Sce
         let (Some(size), Some(name), Some(front)) = (parts.next(), parts.next(), parts.next()) else { continue };
         tile = tile.or_else(|| front.split('_').find(|p| p.len() == 6 && p.starts_with('T')).map(str::to_owned));
         let pixel_m = size.trim_end_matches('m').parse::<f64>().ok();
-        let path = folder.join(format!("{listed}.jp2"));
+        granule = granule.or_else(|| listed.split_once("/IMG_DATA/").map(|(granule, _)| granule));
+        let path = place.raster(&format!("{listed}.jp2"));
         if spec.mask.keys.iter().any(|k| k.eq_ignore_ascii_case(name)) {
-            let asset = Asset {
-                path,
-                name: name.to_owned(),
-                pixel_m,
-                calibration: Calibration::IDENTITY,
-                invalid_dn: Vec::new(),
-                saturation_bit: None,
-            };
-            assets.entry(Layer::Mask).or_default().push(asset);
+            assets.entry(Layer::Mask).or_default().push(Asset::codes(path, name, pixel_m));
         } else if let Some(band) = spec.bands.iter().find(|b| b.name == name) {
             let pre = match offsets.get(band.physical.as_str()) {
                 Some(offset) => *offset,
@@ -142,6 +168,7 @@ pub fn read(folder: &Path, source: &str, sensors: &Sensors) -> Result<Scene, Sce
                 calibration: Calibration { pre, scale: 1.0 / quantification, post: 0.0 },
                 invalid_dn: invalid_dn.clone(),
                 saturation_bit: None,
+                packing_in_raster: false,
             };
             assets.entry(Layer::Band(band.band)).or_default().push(asset);
         }
@@ -151,8 +178,19 @@ pub fn read(folder: &Path, source: &str, sensors: &Sensors) -> Result<Scene, Sce
     }
     let tile = tile.unwrap_or_else(|| id.clone());
     let datatake = text(root, "DATATAKE_SENSING_START").unwrap_or(start);
+    let part = root
+        .descendants()
+        .filter(|n| n.has_tag_name("Granule") || n.has_tag_name("Granules"))
+        .find_map(|n| n.attribute("datastripIdentifier").and_then(datastrip_start));
+    let stated = match granule.and_then(|g| place.head(&format!("{g}/{TILE_METADATA}"), TILE_GEOCODING_BYTES)) {
+        Some(head) => Some(stated(&head)?),
+        None => None,
+    };
     Ok(Scene {
-        acquisition: format!("{sensor}/{datatake}/{tile}"),
+        acquisition: acquisition(datatake, &tile),
+        part,
+        stated,
+        offset_by_catalog: false,
         id,
         sensor,
         spec,
@@ -160,9 +198,34 @@ pub fn read(folder: &Path, source: &str, sensors: &Sensors) -> Result<Scene, Sce
         baseline: Some(baseline),
         generated: text(root, "GENERATION_TIME").map(str::to_owned),
         assets,
-        metadata: vec![path],
+        metadata: vec![place.file(METADATA)],
         source: source.to_owned(),
         masked_by_provider: false,
+    })
+}
+
+/// Where the tile lies, from the beginning of its metadata.
+fn stated(head: &str) -> Result<Stated, SceneFault> {
+    const GROUP: &str = "Tile_Geocoding";
+    let end = format!("</{GROUP}>");
+    let part = head
+        .find(&format!("<{GROUP}"))
+        .and_then(|from| head[from..].find(&end).map(|to| &head[from..from + to + end.len()]))
+        .ok_or_else(|| bad(format!("{TILE_METADATA}: found no {GROUP}, expected one; fetch the product again")))?;
+    let document = Document::parse(part).map_err(|e| bad(format!("{TILE_METADATA}: no well-formed XML: {e}")))?;
+    let root = document.root_element();
+    let first = |name: &str| text(root, name).and_then(|t| t.parse::<f64>().ok());
+    let size = || {
+        let node = find(root, &["Size"])?;
+        let resolution: f64 = node.attribute("resolution")?.parse().ok()?;
+        let number = |name| text(node, name).and_then(|t| t.parse::<f64>().ok());
+        Some((number("NCOLS")? * resolution, number("NROWS")? * resolution))
+    };
+    Ok(Stated {
+        file: TILE_METADATA.into(),
+        crs: text(root, "HORIZONTAL_CS_CODE").map(|c| Crs(c.to_uppercase())),
+        origin: first("ULX").zip(first("ULY")),
+        extent: size(),
     })
 }
 
@@ -208,4 +271,32 @@ fn special_values(root: Node, nodata_dn: f64, saturated_dn: Option<f64>) -> Vec<
         }
     }
     values
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_acquisition_has_one_name() {
+        let product = acquisition("2020-09-08T09:20:31.024Z", "T34TFR");
+        assert_eq!(product, acquisition("2020-09-08T09:20:31Z", "MGRS-34TFR"));
+        assert_eq!(compact_time("20200908T092031").as_deref(), Some("2020-09-08T09:20:31"));
+        assert_eq!(compact_time("2020-09-08T09:20:31"), None);
+        assert_eq!(
+            datastrip_start("S2B_OPER_MSI_L2A_DS_2APS_20230507T031422_S20200908T092031_N05.00").as_deref(),
+            Some("S20200908T092031")
+        );
+    }
+
+    #[test]
+    fn a_tile_is_where_its_metadata_says() {
+        let head = "<x:Y xmlns:x=\"z\"><Tile_Geocoding a=\"b\"><HORIZONTAL_CS_CODE>EPSG:32631</HORIZONTAL_CS_CODE>\
+            <Size resolution=\"20\"><NROWS>5</NROWS><NCOLS>7</NCOLS></Size>\
+            <Geoposition resolution=\"20\"><ULX>300</ULX><ULY>-4.5</ULY></Geoposition></Tile_Geocoding><more>";
+        let found = stated(head).expect("whole");
+        assert_eq!(found.crs, Some(Crs("EPSG:32631".into())));
+        assert_eq!((found.origin, found.extent), (Some((300.0, -4.5)), Some((140.0, 100.0))));
+        assert!(stated("<x><Tile_Geocoding><ULX>3").is_err());
+    }
 }

@@ -1,4 +1,4 @@
-//! STAC Items and ItemCollections on disk: JSON to [`Scene`].
+//! STAC Items, ItemCollections, Collections and Catalogs on disk: JSON to [`Scene`].
 //!
 //! Bands are recognised by asset key, by band name and by common name, since catalogs differ; scale, offset and nodata come
 //! from the raster extension (1.x `raster:bands` or the band objects of STAC 1.1). An asset with the role `index` is used
@@ -10,15 +10,21 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use super::sensor::{SensorSpec, Sensors};
-use super::{Asset, Band, Calibration, Layer, Scene};
+use super::sensor::{MaskLayout, SensorSpec, Sensors};
+use super::{Asset, Band, Calibration, Layer, Scene, Stated, hls, sentinel2};
 use crate::error::{Reason, SceneFault};
+use crate::geo::crs::Crs;
+
+/// The only family whose products come with and without an offset in their digital numbers.
+const SENTINEL2: &str = "sentinel-2";
 
 /// What a JSON file is to us.
 pub enum Kind {
     /// Items to read.
     Items(Vec<Value>),
-    /// Valid JSON that is no STAC Item: catalogs, manifests, parcel layers. Not an error.
+    /// A Catalog or Collection: where its children and items are.
+    Links(Vec<String>),
+    /// Valid JSON that is no STAC: manifests, parcel layers. Not an error.
     Other,
 }
 
@@ -33,6 +39,12 @@ pub fn sort_out(content: &str) -> Result<Kind, String> {
     if is_item(&value) {
         return Ok(Kind::Items(vec![value]));
     }
+    let kind = value.get("type").and_then(Value::as_str);
+    if matches!(kind, Some("Catalog" | "Collection")) && value.get("stac_version").is_some() {
+        let links = value.get("links").and_then(Value::as_array).into_iter().flatten();
+        let down = links.filter(|l| matches!(l.get("rel").and_then(Value::as_str), Some("child" | "item" | "items")));
+        return Ok(Kind::Links(down.filter_map(|l| l.get("href")?.as_str().map(str::to_owned)).collect()));
+    }
     match value.get("features").and_then(Value::as_array) {
         Some(features) if !features.is_empty() && features.iter().all(is_item) => Ok(Kind::Items(features.clone())),
         _ => Ok(Kind::Other),
@@ -44,25 +56,43 @@ pub fn id(item: &Value) -> Option<&str> {
     item.get("id").and_then(Value::as_str).filter(|id| !id.is_empty())
 }
 
-/// Reads one item. `file` is the JSON file: relative hrefs are relative to its folder.
+/// Reads one item. `file` is the JSON file: relative hrefs are relative to its folder. With `remote`, assets on servers
+/// are read where they are.
 ///
 /// # Errors
 /// The item lacks what a scene needs.
-pub fn read(item: &Value, file: &Path, source: &str, sensors: &Sensors) -> Result<Scene, SceneFault> {
+pub fn read(item: &Value, file: &Path, source: &str, remote: bool, sensors: &Sensors) -> Result<Scene, SceneFault> {
     let bad = |message: String| SceneFault::new(Reason::BadMetadata, message);
     let id = id(item).ok_or_else(|| bad("found an item without an id, expected one".into()))?.to_owned();
     let properties =
         item.get("properties").and_then(Value::as_object).ok_or_else(|| bad("found no properties".into()))?;
     let string = |key: &str| properties.get(key).and_then(Value::as_str);
-    let platform = string("platform").or_else(|| string("constellation")).ok_or_else(|| {
-        bad("properties.platform: found nothing, expected for example sentinel-2b or landsat-8".into())
-    })?;
-    let (spec, sensor) = sensors.by_platform(platform).ok_or_else(|| {
-        SceneFault::new(
-            Reason::Unsupported,
-            format!("properties.platform: found {platform}, expected one of {}", sensors.platforms()),
-        )
-    })?;
+    let folder = file.parent().unwrap_or(Path::new("."));
+    let entries =
+        item.get("assets").and_then(Value::as_object).ok_or_else(|| bad("found no assets, expected some".into()))?;
+    // HLS names the satellite as the satellite's own products do: the collection decides what the product is.
+    let collection = item.get("collection").and_then(Value::as_str).unwrap_or_default();
+    let family = hls::family(collection).or_else(|| hls::family(&id));
+    let platform = string("platform").or_else(|| string("constellation"));
+    let (spec, sensor) = match (family, platform) {
+        (Some(family), platform) => {
+            let raster = ["B04", "B05", "NDVI"].iter().find_map(|k| entries.get(*k)?.get("href")?.as_str());
+            let told = || hls::Tags::read(&resolve(raster?, folder, remote)).ok()?.platform().map(str::to_owned);
+            let platform = platform.map(str::to_owned).or_else(told);
+            hls::Tags::sensor(platform.as_deref(), family, sensors)
+                .map_err(|f| SceneFault::new(f.reason, format!("properties.platform, {}", f.message)))?
+        }
+        (None, Some(platform)) => sensors.by_platform(platform).ok_or_else(|| {
+            SceneFault::new(
+                Reason::Unsupported,
+                format!("properties.platform: found {platform}, expected one of {}", sensors.platforms()),
+            )
+        })?,
+        (None, None) => {
+            let message = "properties.platform: found nothing, expected for example sentinel-2b or landsat-8";
+            return Err(bad(message.into()));
+        }
+    };
     let when = string("datetime")
         .or_else(|| string("start_datetime"))
         .ok_or_else(|| bad("properties.datetime: found nothing, expected the UTC time of acquisition".into()))?;
@@ -73,9 +103,6 @@ pub fn read(item: &Value, file: &Path, source: &str, sensors: &Sensors) -> Resul
     let offset_applied =
         properties.iter().find(|(key, _)| key.ends_with("boa_offset_applied")).and_then(|(_, value)| value.as_bool());
 
-    let folder = file.parent().unwrap_or(Path::new("."));
-    let entries =
-        item.get("assets").and_then(Value::as_object).ok_or_else(|| bad("found no assets, expected some".into()))?;
     let mut assets: BTreeMap<Layer, Vec<Asset>> = BTreeMap::new();
     let mut index_only = true;
     for (key, value) in entries {
@@ -85,7 +112,15 @@ pub fn read(item: &Value, file: &Path, source: &str, sensors: &Sensors) -> Resul
             .and_then(Value::as_str)
             .ok_or_else(|| bad(format!("assets.{key}: found no href, expected a path")))?;
         let facts = RasterFacts::of(value);
+        // Real HLS items leave scale and offset to the rasters, which state them.
+        let packing_in_raster = family.is_some()
+            && matches!(layer, Layer::Band(_) | Layer::Index(_))
+            && (facts.scale.is_none() || facts.offset.is_none());
         let calibration = match &layer {
+            _ if packing_in_raster => {
+                index_only &= !matches!(layer, Layer::Band(_));
+                Calibration::IDENTITY
+            }
             Layer::Mask | Layer::Saturation => Calibration::IDENTITY,
             Layer::Index(_) => {
                 Calibration { pre: 0.0, scale: facts.scale.unwrap_or(1.0), post: facts.offset.unwrap_or(0.0) }
@@ -106,12 +141,13 @@ pub fn read(item: &Value, file: &Path, source: &str, sensors: &Sensors) -> Resul
             _ => None,
         };
         let asset = Asset {
-            path: resolve(href, folder),
+            path: resolve(href, folder, remote),
             name: key.clone(),
             pixel_m: facts.pixel_m.or_else(|| suffix_pixel_m(key)),
             calibration,
             invalid_dn,
             saturation_bit,
+            packing_in_raster,
         };
         assets.entry(layer).or_default().push(asset);
     }
@@ -127,22 +163,61 @@ pub fn read(item: &Value, file: &Path, source: &str, sensors: &Sensors) -> Resul
         ));
     }
     let tile = string("s2:mgrs_tile").or_else(|| string("grid:code"));
-    let acquisition = match tile {
-        Some(tile) => format!("{sensor}/{when}/{}", tile.trim_start_matches("MGRS-").trim_start_matches('T')),
-        None => format!("stac/{id}"),
+    let is_sentinel2 = spec.id == SENTINEL2;
+    let (acquisition, baseline) = if family.is_some() && id.to_uppercase().starts_with("HLS") {
+        let (acquisition, version) = hls::acquisition(&id);
+        (acquisition, version.or(baseline))
+    } else if let (true, Some(tile)) = (is_sentinel2, tile) {
+        // The datatake's start names the acquisition; an item's datetime is that of the tile in some catalogs.
+        let datatake = ["s2:datatake_id", "s2:product_uri"].iter().find_map(|key| {
+            let parts = string(key)?.split('_');
+            parts.into_iter().find_map(sentinel2::compact_time)
+        });
+        (sentinel2::acquisition(datatake.as_deref().unwrap_or(when), tile), baseline)
+    } else {
+        (format!("stac/{id}"), baseline)
     };
+    let generated = ["s2:generation_time", "processing:datetime", "updated", "created"].iter().find_map(|k| string(k));
+    let of_catalog = |l: &Layer| matches!(l, Layer::Band(_));
     Ok(Scene {
         acquisition,
+        part: string("s2:datastrip_id").and_then(sentinel2::datastrip_start),
+        stated: stated(item, entries),
+        offset_by_catalog: is_sentinel2 && assets.keys().any(of_catalog),
         id,
         sensor,
+        // HLS's indices are not masked; elsewhere an index without a mask is taken as its provider delivers it.
+        masked_by_provider: index_only && spec.mask.layout != MaskLayout::Fmask,
         spec,
         acquired_at,
         baseline,
-        generated: string("updated").or_else(|| string("created")).map(str::to_owned),
+        generated: generated.map(str::to_owned),
         assets,
         metadata: vec![file.to_path_buf()],
         source: source.to_owned(),
-        masked_by_provider: index_only,
+    })
+}
+
+/// Where the item says that its rasters lie (projection extension).
+fn stated(item: &Value, assets: &serde_json::Map<String, Value>) -> Option<Stated> {
+    let properties = item.get("properties");
+    let places = || properties.into_iter().chain(assets.values());
+    let code = places().find_map(|p| match p.get("proj:code").or_else(|| p.get("proj:epsg"))? {
+        Value::String(code) => Some(code.to_uppercase()),
+        Value::Number(number) => Some(format!("EPSG:{number}")),
+        _ => None,
+    })?;
+    let numbers =
+        |p: &Value, key: &str| -> Option<Vec<f64>> { p.get(key)?.as_array()?.iter().map(Value::as_f64).collect() };
+    let grid = places().find_map(|p| {
+        let (t, shape) = (numbers(p, "proj:transform")?, numbers(p, "proj:shape")?);
+        (t.len() >= 6 && shape.len() == 2).then(|| ((t[2], t[5]), (shape[1] * t[0].abs(), shape[0] * t[4].abs())))
+    });
+    Some(Stated {
+        file: "the item".into(),
+        crs: Some(Crs(code)),
+        origin: grid.map(|(origin, _)| origin),
+        extent: grid.map(|(_, extent)| extent),
     })
 }
 
@@ -170,7 +245,7 @@ fn reflectance(
         ));
     };
     // Only Sentinel-2 has products with and without an offset in the digital numbers.
-    if spec.id != "sentinel-2" {
+    if spec.id != SENTINEL2 {
         let Some(offset) = facts.offset else {
             return unknown(format!("assets.{key}: found no offset in raster:bands, expected one (for example -0.2)"));
         };
@@ -250,7 +325,7 @@ fn layer_of(key: &str, asset: &Value, spec: &SensorSpec) -> Option<Layer> {
         None => key,
     }
     .to_lowercase();
-    if roles.contains(&"index") {
+    if roles.contains(&"index") || spec.given_indices.contains(&base) {
         return Some(Layer::Index(base));
     }
     if roles.iter().any(|r| ["thumbnail", "overview", "metadata", "visual"].contains(r)) {
@@ -283,11 +358,16 @@ fn layer_of(key: &str, asset: &Value, spec: &SensorSpec) -> Option<Layer> {
         .map(Layer::Band)
 }
 
-/// Path of an href. Remote ones are kept as they are; the layout says that they are not read.
-fn resolve(href: &str, folder: &Path) -> PathBuf {
-    match href.strip_prefix("file://") {
-        Some(path) => PathBuf::from(path),
-        None if href.contains("://") => PathBuf::from(href),
+/// Path of an href. Addresses on a server become GDAL's with `remote`, else they are kept: the layout says that they are
+/// not read.
+fn resolve(href: &str, folder: &Path, remote: bool) -> PathBuf {
+    if let Some(path) = href.strip_prefix("file://") {
+        return PathBuf::from(path);
+    }
+    match href.split_once("://") {
+        Some(("http" | "https", _)) if remote => PathBuf::from(format!("/vsicurl/{href}")),
+        Some(("s3", rest)) if remote => PathBuf::from(format!("/vsis3/{rest}")),
+        Some(_) => PathBuf::from(href),
         None => folder.join(href),
     }
 }
@@ -306,7 +386,7 @@ mod tests {
     }
 
     fn scene(item: &Value) -> Result<Scene, SceneFault> {
-        read(item, Path::new("items/x.json"), "items/x.json", &Sensors::builtin().expect("sensors"))
+        read(item, Path::new("items/x.json"), "items/x.json", false, &Sensors::builtin().expect("sensors"))
     }
 
     fn red(raster: Value) -> Value {
@@ -359,5 +439,35 @@ mod tests {
             matches!(sort_out("{\"type\": \"Feature\", \"stac_version\": \"1.0.0\"}"), Ok(Kind::Items(v)) if v.len() == 1)
         );
         assert!(sort_out("{").is_err());
+        let catalog = json!({"type": "Catalog", "stac_version": "1.0.0", "links": [
+            {"rel": "root", "href": "./catalog.json"}, {"rel": "child", "href": "a/collection.json"}]});
+        assert!(matches!(sort_out(&catalog.to_string()), Ok(Kind::Links(l)) if l == ["a/collection.json"]));
+    }
+
+    #[test]
+    fn an_hls_item_is_no_level_2a() {
+        let assets = json!({"B04": {"href": "a.tif"}, "B8A": {"href": "b.tif"}, "Fmask": {"href": "c.tif"}});
+        let mut hls = item("sentinel-2a", json!({}), assets.clone());
+        hls["collection"] = json!("HLSS30.v2.0");
+        let s = scene(&hls).expect("scene");
+        assert_eq!((s.spec.id.as_str(), s.sensor.as_str()), ("hls-s30", "S2A"));
+        let red = &s.assets[&Layer::Band(Band::Red)][0];
+        assert!(red.packing_in_raster && red.invalid_dn.contains(&-9999.0));
+        assert!(!s.offset_by_catalog);
+        // The id tells as well, and a satellite of the other family is refused.
+        let mut by_id = item("landsat-8", json!({}), assets);
+        by_id["id"] = json!("HLS.L30.T50RLV.2020124T024551.v2.0");
+        assert_eq!(scene(&by_id).expect("scene").acquisition, "HLS.L30.T50RLV.2020124T024551");
+        by_id["properties"]["platform"] = json!("sentinel-2a");
+        assert_eq!(scene(&by_id).map_err(|f| f.reason).err(), Some(Reason::Unsupported));
+    }
+
+    #[test]
+    fn a_server_is_asked_only_when_allowed() {
+        let at = |href, remote| resolve(href, Path::new("d"), remote).to_string_lossy().into_owned();
+        assert_eq!(at("https://x/a.tif", false), "https://x/a.tif");
+        assert_eq!(at("https://x/a.tif", true), "/vsicurl/https://x/a.tif");
+        assert_eq!(at("s3://b/a.tif", true), "/vsis3/b/a.tif");
+        assert_eq!(at("a.tif", true), "d/a.tif");
     }
 }

@@ -136,6 +136,18 @@ impl Inputs {
         (known.size == now.len() && known.modified_ns == modified_ns(&now)).then_some(known)
     }
 
+    /// Remembers that something was found to hold, so that it is not looked into again.
+    pub fn note(&self, fact: &str) {
+        if let Ok(mut known) = self.known.lock() {
+            known.insert(fact.to_owned(), InputFile { size: 0, sha256: Sha256::of(fact.as_bytes()), modified_ns: 0 });
+        }
+    }
+
+    /// True for what was noted before.
+    pub fn noted(&self, fact: &str) -> bool {
+        self.known.lock().is_ok_and(|known| known.contains_key(fact))
+    }
+
     /// Remembers for the next run.
     ///
     /// # Errors

@@ -33,7 +33,7 @@ fn shared_data(name: &str) -> Option<PathBuf> {
 fn scenes(paths: Vec<PathBuf>) -> Vec<Scene> {
     lintan::run::start();
     let sensors = Sensors::builtin().expect("sensors");
-    let params = catalog::Params { paths, start: None, end: None };
+    let params = catalog::Params { paths, ..Default::default() };
     catalog::read(&params, &testdata(), &sensors).expect("catalog").scenes
 }
 
