@@ -3,7 +3,9 @@
 //! From baseline 04.00 on, digital numbers carry 1000 more than reflectance in ten-thousandths. Catalogs copy such scenes
 //! with and without it, and some tell the wrong story. Vegetation is dark in the visible: its red lies between 0.01 and
 //! 0.08, so that numbers around 300 carry no offset and numbers around 1300 do. Only pixels that the scene classification
-//! calls vegetation or bare ground are asked; a scene of cloud, snow or sea alone proves nothing.
+//! calls vegetation or bare ground are asked; a scene of cloud, snow or sea alone proves nothing. Thin haze brightens
+//! vegetation as an offset does: whether an offset is there that nobody told of is judged only where the
+//! classification was sure of the ground, and the short-wave infrared, which sees through haze, must agree.
 //!
 //! Pixels of a few small windows are read, of one raster a band, not the whole scene.
 
@@ -25,6 +27,15 @@ const MIN_PIXELS: usize = 100;
 const WITHOUT_BELOW: f64 = 900.0;
 const WITH_ABOVE: f64 = 950.0;
 
+/// Share of unclassified pixels and cirrus among these and ground, above which haze may be about.
+const HAZE_SHARE: f64 = 0.1;
+
+/// Unclassified, thin cirrus.
+const HAZE: [u16; 2] = [7, 10];
+
+/// Dark area, vegetation, bare ground, water, snow.
+const GROUND: [u16; 5] = [2, 4, 5, 6, 11];
+
 const VEGETATION: u16 = 4;
 const BARE: u16 = 5;
 
@@ -36,14 +47,25 @@ pub fn check(scene: &Scene) -> Result<(), SceneFault> {
     if !scene.offset_by_catalog {
         return Ok(());
     }
-    let bands: Vec<(&Asset, Vec<(u16, f64)>)> = [Band::Red, Band::Green, Band::Blue]
+    let bands: Vec<(&Asset, Vec<(u16, f64)>)> = [Band::Red, Band::Green, Band::Blue, Band::Swir1, Band::Swir2]
         .into_iter()
         .filter_map(|band| {
             let asset = coarsest(scene, &Layer::Band(band))?;
             Some((asset, sample(coarsest(scene, &Layer::Mask)?, asset)?))
         })
         .collect();
-    let Some((red, _)) = bands.first() else { return Ok(()) };
+    let Some((red, samples)) = bands.first() else { return Ok(()) };
+    if coarsest(scene, &Layer::Band(Band::Red)).is_none_or(|asset| asset != *red) {
+        return Ok(());
+    }
+    let count = |classes: &[u16]| samples.iter().filter(|(class, _)| classes.contains(class)).count() as f64;
+    let (haze, ground) = (count(&HAZE), count(&GROUND));
+    let clear = haze <= HAZE_SHARE * (haze + ground);
+    let visible = |asset: &Asset| {
+        [Band::Red, Band::Green, Band::Blue]
+            .iter()
+            .any(|b| scene.assets.get(&Layer::Band(*b)).is_some_and(|l| l.contains(asset)))
+    };
     // What the item says, in digital numbers of 1e-4.
     let unit = red.calibration.scale / 1e-4;
     let carried = (-red.calibration.pre - red.calibration.post / red.calibration.scale) * unit;
@@ -52,7 +74,8 @@ pub fn check(scene: &Scene) -> Result<(), SceneFault> {
         "expected the two to agree; correct the item's raster:bands offset, or take the scene from another provider";
     let fault = |message: String| Err(SceneFault::new(Reason::UnknownCalibration, message));
     if carried >= WITHOUT_BELOW {
-        for (asset, samples) in &bands {
+        // Of the visible: in the short-wave infrared ground is as bright as an offset.
+        for (asset, samples) in bands.iter().filter(|(a, _)| visible(a)) {
             let ground = sorted(samples, unit, &[VEGETATION, BARE]);
             if ground.len() >= MIN_PIXELS && ground[ground.len() / 2] < WITHOUT_BELOW {
                 let below = ground.partition_point(|v| *v < WITHOUT_BELOW);
@@ -67,7 +90,7 @@ pub fn check(scene: &Scene) -> Result<(), SceneFault> {
                 ));
             }
         }
-    } else if carried.abs() < 1.0 {
+    } else if carried.abs() < 1.0 && clear {
         let mut lowest = Vec::new();
         for (asset, samples) in &bands {
             let plants = sorted(samples, unit, &[VEGETATION]);

@@ -2,3 +2,4 @@
 
 mod pixels;
 mod reference;
+mod scenes;
