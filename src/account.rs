@@ -3,7 +3,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use ndarray::Array2;
@@ -12,18 +11,18 @@ use rayon::prelude::*;
 use crate::analyse::{Assessment, assess, date_of_ms};
 use crate::columnar::{self, Profile, Writer};
 use crate::config::Settings;
-use crate::cube::layout::Source;
-use crate::cube::{self, Batch, part, row_groups};
+use crate::cube::{self, Batch, row_groups};
 use crate::detect::two_date;
 use crate::engine::extraction::undigested;
 use crate::engine::plan::{GridPlan, Member, Plan};
 use crate::engine::{Event, Progress};
 use crate::error::{Error, Quarantine, Result};
+use crate::gather::{Gather, index_values};
 use crate::geo::coverage::Footprint;
 use crate::geo::crs::{Crs, LON_LAT, Transform};
 use crate::geo::outline::outline;
 use crate::record::geoparquet::Extent;
-use crate::record::manifest::{self, ParcelSummary};
+use crate::record::manifest::{self, ParcelSummary, PassAccount};
 use crate::record::store::table_path;
 use crate::record::table::{self, DisturbanceRow, ObservationRow};
 
@@ -45,6 +44,8 @@ pub struct Made {
     pub quarantined: Vec<Quarantine>,
     /// The first parcels.
     pub summary: Vec<ParcelSummary>,
+    /// What became of parcels that several scenes of one pass saw.
+    pub passes: PassAccount,
 }
 
 /// From the store's parts to the tables.
@@ -75,6 +76,7 @@ impl Tables<'_> {
         let progress = self.progress;
         let losses = self.losses()?;
 
+        let gather = Gather::new(self.settings, self.plan, self.used, self.root);
         let new = |name: &str, schema| Writer::create(&table_path(self.root, name), &schema, &metadata, Profile::Table);
         let mut years: BTreeMap<i16, Writer> = BTreeMap::new();
         let mut series = new("series", table::series_schema())?;
@@ -92,7 +94,7 @@ impl Tables<'_> {
                 return Err(Error::Interrupted);
             }
             let first = n * range;
-            let rows = self.rows(first..first + members.len())?;
+            let rows = gather.rows(first..first + members.len())?;
             let assessments: Vec<Assessment> = members
                 .par_iter()
                 .zip(&rows)
@@ -167,7 +169,7 @@ impl Tables<'_> {
             Profile::Table,
         )?;
         tables.push(manifest::table(self.root, &path, rows)?);
-        Ok(Made { tables, quarantined, summary })
+        Ok(Made { tables, quarantined, summary, passes: gather.account() })
     }
 
     fn geometry_table(
@@ -199,66 +201,6 @@ impl Tables<'_> {
         Ok(())
     }
 
-    /// Observations of a range of parcels, one list a parcel, in table order.
-    fn rows(&self, range: std::ops::Range<usize>) -> Result<Vec<Vec<ObservationRow>>> {
-        let parcels = &self.plan.parcels.parcels;
-        let ids: Vec<Arc<str>> = parcels[range.clone()].iter().map(|p| p.id.as_str().into()).collect();
-        let names: BTreeMap<&str, Arc<str>> =
-            self.settings.options.observe.indices.iter().map(|i| (i.as_str(), i.as_str().into())).collect();
-        // Which batch speaks for a footprint: the first that holds it.
-        let mut owners: BTreeMap<&str, BTreeMap<String, (usize, usize)>> = BTreeMap::new();
-        for (id, grid) in &self.plan.grids {
-            let owner = owners.entry(id).or_default();
-            for (b, batch) in grid.batches.iter().enumerate() {
-                for p in &batch.parcels {
-                    if let Some(member) = grid.wanted.get(&p.key).filter(|m| range.contains(&m.position)) {
-                        owner.entry(p.key.to_string()).or_insert((b, member.position));
-                    }
-                }
-            }
-        }
-        let parts: Vec<Vec<(usize, ObservationRow)>> = self
-            .used
-            .par_iter()
-            .map(|s| {
-                let scene = &self.plan.scenes[*s];
-                let owner = &owners[scene.facts.grid_id.as_str()];
-                let shared: [Arc<str>; 3] =
-                    [&scene.scene.id, &scene.scene.sensor, &scene.facts.grid_id].map(|t| t.as_str().into());
-                let mut found = Vec::new();
-                for (b, batch) in self.plan.grids[&scene.facts.grid_id].batches.iter().enumerate() {
-                    if batch.pixels() == 0 || !owner.values().any(|(o, _)| *o == b) {
-                        continue;
-                    }
-                    let path = scene.observations_path(self.root, batch).ok_or_else(|| undigested(scene))?;
-                    part::for_each_row(&path, |row| {
-                        let Some((_, position)) = owner.get(row.footprint_key).filter(|(o, _)| *o == b) else { return };
-                        let Some(index) = names.get(row.index) else { return };
-                        let local = position - range.start;
-                        let row = ObservationRow {
-                            parcel_id: ids[local].clone(),
-                            scene_id: shared[0].clone(),
-                            acquired_ms: scene.facts.acquired_ms,
-                            sensor: shared[1].clone(),
-                            grid_id: shared[2].clone(),
-                            index: index.clone(),
-                            pixels: row.pixels,
-                            stats: row.stats,
-                        };
-                        found.push((local, row));
-                    })?;
-                }
-                Ok(found)
-            })
-            .collect::<Result<_>>()?;
-        let mut rows: Vec<Vec<ObservationRow>> = vec![Vec::new(); range.len()];
-        for (local, row) in parts.into_iter().flatten() {
-            rows[local].push(row);
-        }
-        rows.par_iter_mut().for_each(|r| r.sort_by(|a, b| a.key().cmp(&b.key())));
-        Ok(rows)
-    }
-
     fn summary(
         &self,
         parcel: &crate::parcel::Parcel,
@@ -268,7 +210,7 @@ impl Tables<'_> {
     ) -> ParcelSummary {
         let first = &self.settings.options.observe.indices[0];
         let least = self.settings.options.observe.min_clear_fraction;
-        let clear = || rows.iter().filter(|r| *r.index == **first && r.stats.is_some() && r.clear_fraction() >= least);
+        let clear = || rows.iter().filter(|r| *r.index == **first && r.stats.is_some() && r.seen_share() >= least);
         let scenes: BTreeSet<&str> = rows.iter().map(|r| &*r.scene_id).collect();
         ParcelSummary {
             parcel_id: parcel.id.clone(),
@@ -440,25 +382,4 @@ impl Tables<'_> {
 /// Sum in order; of nothing it is 0, not the -0 of a float sum.
 fn total(values: impl Iterator<Item = f64>) -> f64 {
     values.fold(0.0, |sum, v| sum + v)
-}
-
-/// An index over all pixels of a cube file; NaN where not clear.
-fn index_values(pixels: &cube::Pixels, source: &Source) -> Vec<f64> {
-    let n = pixels.class.len();
-    let physical = |layer: &usize| {
-        let (layer, samples) = &pixels.layers[*layer];
-        let mut out = Vec::new();
-        samples.physical(0..n, &pixels.class, layer, &mut out);
-        out
-    };
-    match source {
-        Source::Given(layer) => physical(layer),
-        Source::Computed(spec, layers) => {
-            let bands: Vec<Vec<f64>> = layers.iter().map(physical).collect();
-            let slices: Vec<&[f64]> = bands.iter().map(Vec::as_slice).collect();
-            let mut out = vec![0.0; n];
-            spec.compute(&slices, &mut out);
-            out
-        }
-    }
 }

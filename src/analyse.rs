@@ -46,7 +46,7 @@ pub fn assess(
         let observation = Observation {
             date: date_of_ms(row.acquired_ms),
             mean: row.stats.as_ref().map_or(f64::NAN, |s| s.mean),
-            clear_fraction: row.clear_fraction(),
+            clear_fraction: row.seen_share(),
         };
         if observation.is_usable() && observation.clear_fraction >= options.observe.min_clear_fraction {
             by_index.entry(&row.index).or_default().push(observation);

@@ -33,6 +33,8 @@ pub mod carbon;
 pub mod config;
 pub mod record;
 pub mod analyse;
+pub mod mosaic;
 pub mod engine;
+pub mod gather;
 pub mod account;
 pub mod run;

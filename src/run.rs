@@ -25,7 +25,7 @@ use crate::record::store::{self, Inputs, Store};
 const GDAL_CACHE_MIB: usize = 64;
 
 /// Raise when tables or summary change for the same observations.
-const TABLES_VERSION: u32 = 1;
+const TABLES_VERSION: u32 = 2;
 
 /// How a run behaves besides its configuration.
 pub struct Behaviour<'a> {
@@ -177,6 +177,7 @@ pub fn run(settings: &Settings, behaviour: &Behaviour) -> Result<Summary> {
         ]),
         results_key: results,
         summary: made.summary.clone(),
+        passes: made.passes,
     };
     manifest.write(store.root())?;
     Ok(Summary {
@@ -220,6 +221,7 @@ fn kept_tables(root: &Path, results: &Sha256) -> Option<Made> {
         tables,
         quarantined: serde_json::from_value(get("quarantined")?).ok()?,
         summary: serde_json::from_value(get("summary")?).ok()?,
+        passes: serde_json::from_value(get("passes")?).ok()?,
     })
 }
 
