@@ -16,6 +16,9 @@ const FILES: [(&str, &str); 3] = [
     ("landsat-tm", include_str!("../../configs/sensors/landsat-tm.toml")),
 ];
 
+/// Slope and offset of reflectance for each band.
+pub type BandAdjustments = BTreeMap<Band, (f64, f64)>;
+
 /// One sensor family.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -38,7 +41,7 @@ pub struct SensorSpec {
     pub bands: Vec<BandSpec>,
     /// Adjustments to another sensor's bandpass: set -> sensor id -> band -> (slope, offset) of reflectance.
     #[serde(default)]
-    pub bandpass: BTreeMap<String, BTreeMap<String, BTreeMap<Band, (f64, f64)>>>,
+    pub bandpass: BTreeMap<String, BTreeMap<String, BandAdjustments>>,
 }
 
 impl SensorSpec {
