@@ -1,7 +1,7 @@
 //! From the store's parts to the observations of parcels: one row for each parcel, index and pass, however many scenes of the
 //! pass saw it ([`crate::mosaic`]).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,32 +9,29 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use rayon::prelude::*;
 
 use crate::config::Settings;
+use crate::cube::extract::{coverage_where, snapped};
 use crate::cube::layout::Source;
-use crate::cube::{self, Batch, part};
+use crate::cube::{self, part};
 use crate::engine::extraction::undigested;
 use crate::engine::plan::{Plan, PlannedScene};
 use crate::error::{Error, Result};
-use crate::geo::coverage::Footprint;
+use crate::imagery::mask::Class;
 use crate::mosaic::{self, Part, View};
 use crate::record::manifest::PassAccount;
 use crate::record::table::ObservationRow;
 use crate::zonal::{Scratch, reduce};
 
-/// Where a parcel's pixels are on a grid.
+/// Where a parcel's pixels are on a lattice.
 #[derive(Debug, Clone, Copy)]
 struct Placement {
     /// Position of the batch that speaks for it.
     batch: usize,
-    /// Position among the touching parcels of the batch.
+    /// Position in the batch.
     ordinal: usize,
     /// Position of the parcel.
     position: usize,
     /// Area of the whole parcel in pixels.
     whole_px: f64,
-    /// Share of the parcel that lies on the grid.
-    share: f64,
-    /// Centre of the footprint, (column, row).
-    centre: (f64, f64),
 }
 
 /// Gathers observations.
@@ -52,6 +49,7 @@ pub struct Gather<'a> {
 /// One observation and the scene it came from.
 struct Found {
     scene: usize,
+    measured_px: f64,
     row: ObservationRow,
 }
 
@@ -85,6 +83,9 @@ impl<'a> Gather<'a> {
             self.settings.options.observe.indices.iter().map(|i| (i.as_str(), i.as_str().into())).collect();
         let placements: BTreeMap<&str, BTreeMap<String, Placement>> =
             self.plan.grids.keys().map(|id| (id.as_str(), self.placements(id, &range))).collect();
+        // Batches that hold a parcel of the range, by grid.
+        let concerned: BTreeMap<&str, BTreeSet<usize>> =
+            placements.iter().map(|(id, placed)| (*id, placed.values().map(|p| p.batch).collect())).collect();
         let parts: Vec<Vec<(usize, Found)>> = self
             .used
             .par_iter()
@@ -94,15 +95,16 @@ impl<'a> Gather<'a> {
                 let shared: [Arc<str>; 3] =
                     [&scene.scene.id, &scene.scene.sensor, &scene.facts.grid_id].map(|t| t.as_str().into());
                 let mut found = Vec::new();
-                for (b, batch) in self.plan.grids[&scene.facts.grid_id].batches.iter().enumerate() {
-                    if batch.pixels() == 0 || !placed.values().any(|p| p.batch == b) {
+                for (b, view) in self.plan.grids[&scene.facts.grid_id].views(scene).iter().enumerate() {
+                    if view.pixels() == 0 || !concerned[scene.facts.grid_id.as_str()].contains(&b) {
                         continue;
                     }
-                    let path = scene.observations_path(self.root, batch).ok_or_else(|| undigested(scene))?;
+                    let path = scene.observations_path(self.root, &view.batch).ok_or_else(|| undigested(scene))?;
                     part::for_each_row(&path, |row| {
                         let Some(place) = placed.get(row.footprint_key).filter(|p| p.batch == b) else { return };
                         let Some(index) = names.get(row.index) else { return };
                         let local = place.position - range.start;
+                        let measured_px = row.measured_px;
                         let row = ObservationRow {
                             parcel_id: ids[local].clone(),
                             scene_id: shared[0].clone(),
@@ -114,7 +116,7 @@ impl<'a> Gather<'a> {
                             whole_px: place.whole_px,
                             stats: row.stats,
                         };
-                        found.push((local, Found { scene: *s, row }));
+                        found.push((local, Found { scene: *s, measured_px, row }));
                     })?;
                 }
                 Ok(found)
@@ -145,19 +147,15 @@ impl<'a> Gather<'a> {
         let grid = &self.plan.grids[grid_id];
         let mut placed = BTreeMap::new();
         for (b, batch) in grid.batches.iter().enumerate() {
-            for (ordinal, (parcel, footprint)) in batch.touching().enumerate() {
+            for (ordinal, parcel) in batch.parcels.iter().enumerate() {
                 let Some(member) = grid.wanted.get(&parcel.key).filter(|m| range.contains(&m.position)) else {
                     continue;
                 };
-                let window = footprint.window();
-                let middle = |first: u32, n: u32| f64::from(first) + 0.5 * f64::from(n);
                 placed.entry(parcel.key.to_string()).or_insert(Placement {
                     batch: b,
                     ordinal,
                     position: member.position,
                     whole_px: member.whole_px,
-                    share: footprint.coverage_px() / member.whole_px,
-                    centre: (middle(window.col, window.cols), middle(window.row, window.rows)),
                 });
             }
         }
@@ -185,9 +183,16 @@ impl<'a> Gather<'a> {
             let views: Vec<View> = group
                 .iter()
                 .map(|f| {
-                    let grid = &self.plan.grids[&*f.row.grid_id].grid;
+                    let grid = &self.plan.grids[&*f.row.grid_id];
                     let p = place(f);
-                    View { grid, grid_id: &f.row.grid_id, share: p.share, centre: p.centre, scene_id: &f.row.scene_id }
+                    View {
+                        pixel_m2: grid.lattice.pixel_area_m2(),
+                        measured: f.measured_px / p.whole_px,
+                        parcel: grid.batches[p.batch].parcels[p.ordinal].window,
+                        raster: self.plan.scenes[f.scene].window,
+                        grid_id: &f.row.grid_id,
+                        scene_id: &f.row.scene_id,
+                    }
                 })
                 .collect();
             let chosen = mosaic::choose(&views);
@@ -205,42 +210,37 @@ impl<'a> Gather<'a> {
         Ok(out)
     }
 
-    /// Statistics of an index over the pixels of several scenes, each place once.
+    /// Statistics of an index over the pixels of several scenes of one lattice, each place once.
     fn merge(&self, members: &[(usize, Placement)], index: &str) -> Result<(f64, Option<crate::zonal::ZonalStats>)> {
-        let mut read = Vec::with_capacity(members.len());
-        for (s, place) in members {
-            let scene = &self.plan.scenes[*s];
-            let batch = &self.plan.grids[&scene.facts.grid_id].batches[place.batch];
-            let (footprint, class, values) = self.parcel_pixels(scene, batch, place.ordinal, index)?;
-            read.push((&scene.layout.grid, footprint, class, values));
-        }
-        let parts: Vec<Part> =
-            read.iter().map(|(grid, footprint, class, values)| Part { grid, footprint, class, values }).collect();
-        let (footprint, values) =
-            mosaic::merge(&parts).ok_or_else(|| Error::Internal("scenes of one pass do not merge".into()))?;
-        Ok((footprint.coverage_px(), reduce(&values, &footprint, &mut Scratch::default())))
+        let parts = members
+            .iter()
+            .map(|(s, place)| self.parcel_pixels(&self.plan.scenes[*s], place, index))
+            .collect::<Result<Vec<Part>>>()?;
+        let whole = mosaic::merge(parts);
+        let Some((s, place)) = members.first() else { return Ok((0.0, None)) };
+        let grid = &self.plan.grids[&self.plan.scenes[*s].facts.grid_id];
+        let footprint = &grid.batches[place.batch].parcels[place.ordinal].footprint;
+        let pixels = coverage_where(footprint, &whole.class, |c| c != Class::Outside as u8);
+        let stats = reduce(&whole.values, footprint, &mut Scratch::default());
+        Ok((pixels, snapped(stats, pixels)))
     }
 
-    /// Footprint, classes and index of one parcel in one scene, from the cube.
-    fn parcel_pixels<'b>(
-        &self,
-        scene: &PlannedScene,
-        batch: &'b Batch,
-        ordinal: usize,
-        index: &str,
-    ) -> Result<(&'b Footprint, Vec<u8>, Vec<f64>)> {
-        let path = scene.cube_path(self.root, batch).ok_or_else(|| undigested(scene))?;
-        let lost = || Error::Internal(format!("parcel {ordinal} is not in {}", path.display()));
-        let groups = cube::row_groups(batch);
-        let group = groups.iter().position(|g| g.contains(&ordinal)).ok_or_else(lost)?;
-        let (_, footprint) = batch.touching().nth(ordinal).ok_or_else(lost)?;
-        let before = batch.touching().skip(groups[group].start).take(ordinal - groups[group].start);
-        let first: usize = before.map(|(_, f)| f.pixels() as usize).sum();
-        let range = first..first + footprint.pixels() as usize;
+    /// Classes and index of one parcel in one scene, from the cube.
+    fn parcel_pixels(&self, scene: &PlannedScene, place: &Placement, index: &str) -> Result<Part> {
+        let grid = &self.plan.grids[&scene.facts.grid_id];
+        let view = &grid.views(scene)[place.batch];
+        let path = scene.cube_path(self.root, &view.batch).ok_or_else(|| undigested(scene))?;
+        let lost = || Error::Internal(format!("parcel {} is not in {}", place.position, path.display()));
+        let at = view.parcels().position(|(ordinal, _)| ordinal == place.ordinal).ok_or_else(lost)?;
+        let groups = view.row_groups();
+        let group = groups.iter().position(|g| g.contains(&at)).ok_or_else(lost)?;
+        let size = |(_, p): (usize, &cube::BatchParcel)| p.footprint.pixels() as usize;
+        let first: usize = view.parcels().skip(groups[group].start).take(at - groups[group].start).map(size).sum();
+        let range = first..first + view.batch.parcels[place.ordinal].footprint.pixels() as usize;
         let (pixels, _) = cube::read(&path, Some(group))?;
         let (_, source) = scene.layout.indices.iter().find(|(i, _)| i == index).ok_or_else(lost)?;
         let values = index_values(&pixels, source)[range.clone()].to_vec();
-        Ok((footprint, pixels.class[range].to_vec(), values))
+        Ok(Part { class: pixels.class[range].to_vec(), values })
     }
 }
 

@@ -36,5 +36,6 @@ pub mod analyse;
 pub mod mosaic;
 pub mod engine;
 pub mod gather;
+pub mod losses;
 pub mod account;
 pub mod run;

@@ -2,22 +2,21 @@
 //! one acquisition may come as two products of a tile: each pixel of a parcel must count once.
 //!
 //! Scenes of one sensor and product family that follow each other within [`PASS_SECONDS`] are one **pass**: a place is seen
-//! at most once in it. Of the scenes of a pass that see a parcel, the best is chosen by a rule that does not depend on the
-//! date: the finest pixels, then the largest share of the parcel, then the parcel deepest inside the raster, then by name.
-//! Where the best holds the whole parcel, its observation stands alone. Otherwise the others on an aligned grid of the same
-//! CRS complete it pixel by pixel: in order of preference, the first that measured anything there. Grids of another zone
-//! complete nothing, since that would take resampling.
+//! at most once in it. Of the scenes of a pass that see a parcel, the best is the one with the finest pixels, then the one
+//! that measured the largest share of the parcel, then the one with the parcel deepest inside its raster, then the first by
+//! name. Where the best measured the whole parcel, its observation stands alone. Otherwise the others on the same lattice
+//! complete it pixel by pixel: in order of preference, the first that measured anything there. Scenes of another lattice
+//! (the neighbouring map zone) complete nothing, since that would take resampling.
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
-use crate::geo::coverage::{Footprint, Span};
-use crate::geo::grid::Grid;
+use crate::geo::grid::Window;
 use crate::imagery::mask::Class;
 
 /// Longest pause within a pass. Neighbouring tiles are seconds apart, the next orbit an hour and a half.
 const PASS_SECONDS: i64 = 600;
-/// Share of a parcel from which a scene counts as holding it whole.
+/// Share of a parcel from which it counts as measured whole.
 const WHOLE: f64 = 1.0 - 1e-6;
 
 /// Pass of each scene, given family and sensor, and milliseconds since 1970; scenes need not be sorted.
@@ -46,14 +45,16 @@ pub fn passes(scenes: &[(&str, i64)]) -> Vec<usize> {
 /// One scene's view of a parcel.
 #[derive(Debug, Clone, Copy)]
 pub struct View<'a> {
-    /// The scene's grid.
-    pub grid: &'a Grid,
-    /// Name of the grid.
+    /// Area of a pixel, square metres.
+    pub pixel_m2: f64,
+    /// Share of the parcel where the scene measured anything, cloud included.
+    pub measured: f64,
+    /// Rectangle around the parcel on the lattice.
+    pub parcel: Window,
+    /// Rectangle of the scene's raster on the lattice.
+    pub raster: Window,
+    /// Name of the lattice.
     pub grid_id: &'a str,
-    /// Share of the parcel that lies on the grid.
-    pub share: f64,
-    /// Centre of the parcel's footprint on the grid, (column, row).
-    pub centre: (f64, f64),
     /// Name of the scene.
     pub scene_id: &'a str,
 }
@@ -61,18 +62,22 @@ pub struct View<'a> {
 impl View<'_> {
     /// Smallest distance of the parcel's centre from an edge of the raster, as a share of its size.
     fn depth(&self) -> f64 {
-        let along = |at: f64, size: u32| (at / f64::from(size)).min(1.0 - at / f64::from(size));
-        along(self.centre.0, self.grid.cols).min(along(self.centre.1, self.grid.rows))
+        let along = |at: u32, n: u32, from: u32, size: u32| {
+            let at = (f64::from(at) + 0.5 * f64::from(n) - f64::from(from)) / f64::from(size);
+            at.min(1.0 - at)
+        };
+        let (p, r) = (&self.parcel, &self.raster);
+        along(p.col, p.cols, r.col, r.cols).min(along(p.row, p.rows, r.row, r.rows))
     }
 
     fn is_whole(&self) -> bool {
-        self.share >= WHOLE
+        self.measured >= WHOLE
     }
 
     /// Preferred first.
     fn order(&self, other: &View) -> Ordering {
-        let share = |v: &View| if v.is_whole() { 1.0 } else { v.share };
-        (self.grid.pixel_area_m2().total_cmp(&other.grid.pixel_area_m2()))
+        let share = |v: &View| if v.is_whole() { 1.0 } else { v.measured };
+        (self.pixel_m2.total_cmp(&other.pixel_m2))
             .then(share(other).total_cmp(&share(self)))
             .then(other.depth().total_cmp(&self.depth()))
             .then(self.grid_id.cmp(other.grid_id))
@@ -85,90 +90,52 @@ pub fn choose(views: &[View]) -> Vec<usize> {
     let mut order: Vec<usize> = (0..views.len()).collect();
     order.sort_by(|a, b| views[*a].order(&views[*b]));
     let Some(best) = order.first().map(|b| views[*b]) else { return Vec::new() };
-    // Two products of one tile may each hold a part of the swath, so neither stands alone.
-    let split = order.iter().filter(|v| views[**v].grid_id == best.grid_id).count() > 1;
-    if best.is_whole() && !split {
+    if best.is_whole() {
         order.truncate(1);
-        return order;
     }
-    order.retain(|v| {
-        offset(best.grid, views[*v].grid).is_some() && (!best.is_whole() || views[*v].grid_id == best.grid_id)
-    });
+    // What measured nothing has nothing to add, but the best stays even then: the parcel was in view.
+    order.retain(|v| views[*v].grid_id == best.grid_id);
+    let mut kept = order.split_off(1);
+    kept.retain(|v| views[*v].measured > 0.0);
+    order.extend(kept);
     order
 }
 
-/// Rows and columns from the origin of `base` to that of `other`, where the grids share CRS and pixels.
-fn offset(base: &Grid, other: &Grid) -> Option<(i64, i64)> {
-    let same = |a: f64, b: f64| (a - b).abs() <= 1e-9 * a.abs();
-    if base.crs != other.crs || !same(base.pixel_x_m, other.pixel_x_m) || !same(base.pixel_y_m, other.pixel_y_m) {
-        return None;
-    }
-    let (cols, rows) = base.to_pixel(other.x_min, other.y_max);
-    let aligned = (cols - cols.round()).abs() < 1e-6 && (rows - rows.round()).abs() < 1e-6;
-    aligned.then_some((rows.round() as i64, cols.round() as i64))
-}
-
-/// Pixels of one view.
-pub struct Part<'a> {
-    /// Its grid.
-    pub grid: &'a Grid,
-    /// The parcel on it.
-    pub footprint: &'a Footprint,
+/// One scene's pixels of a parcel, in footprint order.
+pub struct Part {
     /// Clear-sky class of each pixel.
-    pub class: &'a [u8],
+    pub class: Vec<u8>,
     /// Index of each pixel, NaN where not clear.
-    pub values: &'a [f64],
+    pub values: Vec<f64>,
 }
 
-/// Completes the first part with the others, pixel by pixel. Returns the footprint over all of them and the values in its
-/// order; `None` when a part does not fit (our own mistake).
-pub fn merge(parts: &[Part]) -> Option<(Footprint, Vec<f64>)> {
-    let base = parts.first()?.grid;
-    // (row, column, preference, fraction, measured, value), sorted: the pixels of one place stand together.
-    let mut pixels: Vec<(i64, i64, usize, f64, bool, f64)> = Vec::new();
-    for (preference, part) in parts.iter().enumerate() {
-        let (rows, cols) = offset(base, part.grid)?;
-        let places = part.footprint.spans().iter().flat_map(|s| (s.col..s.col + s.len).map(|c| (s.row, c)));
-        let facts = part.footprint.weights().zip(part.class).zip(part.values);
-        for ((row, col), ((fraction, class), value)) in places.zip(facts) {
-            let measured = *class != Class::Nodata as u8;
-            pixels.push((i64::from(row) + rows, i64::from(col) + cols, preference, fraction, measured, *value));
+/// Completes the first part with the others, pixel by pixel; all are of one footprint.
+pub fn merge(parts: Vec<Part>) -> Part {
+    let mut parts = parts.into_iter();
+    let Some(mut whole) = parts.next() else { return Part { class: Vec::new(), values: Vec::new() } };
+    for part in parts {
+        let places = whole.class.iter_mut().zip(&mut whole.values);
+        for ((class, value), (other, theirs)) in places.zip(part.class.into_iter().zip(part.values)) {
+            // Anything measured beats nothing measured, and nothing measured beats beyond the raster.
+            let known = Class::was_measured(*class);
+            if !known && (Class::was_measured(other) || *class == Class::Outside as u8) {
+                (*class, *value) = (other, theirs);
+            }
         }
     }
-    pixels.sort_by_key(|p| (p.0, p.1, !p.4, p.2));
-    pixels.dedup_by_key(|p| (p.0, p.1));
-    let top = pixels.iter().map(|p| p.0).min()?;
-    let left = pixels.iter().map(|p| p.1).min()?;
-    let mut spans: Vec<Span> = Vec::new();
-    let mut partial = Vec::new();
-    let mut values = Vec::with_capacity(pixels.len());
-    for (i, (row, col, _, fraction, _, value)) in pixels.iter().enumerate() {
-        let (row, col) = (u32::try_from(row - top).ok()?, u32::try_from(col - left).ok()?);
-        match spans.last_mut() {
-            Some(span) if span.row == row && span.col + span.len == col => span.len += 1,
-            _ => spans.push(Span { row, col, len: 1 }),
-        }
-        if *fraction < 1.0 {
-            partial.push((u32::try_from(i).ok()?, *fraction));
-        }
-        values.push(*value);
-    }
-    Some((Footprint::from_parts(spans, partial).ok()?, values))
+    whole
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::geo::{Crs, footprint};
-    use crate::zonal::{Scratch, reduce};
-    use geo::{MultiPolygon, polygon};
 
-    fn grid(crs: &str, x_min: f64, cols: u32) -> Grid {
-        Grid { crs: Crs(crs.into()), x_min, y_max: 100.0, pixel_x_m: 10.0, pixel_y_m: 10.0, rows: 10, cols }
-    }
+    const NODATA: u8 = Class::Nodata as u8;
+    const OUTSIDE: u8 = Class::Outside as u8;
 
-    fn view<'a>(grid: &'a Grid, grid_id: &'a str, share: f64, col: f64) -> View<'a> {
-        View { grid, grid_id, share, centre: (col, 5.0), scene_id: grid_id }
+    fn view<'a>(col: u32, cols: u32, grid_id: &'a str, scene_id: &'a str, measured: f64) -> View<'a> {
+        let parcel = Window { row: 40, col: 90, rows: 10, cols: 20 };
+        View { pixel_m2: 100.0, measured, parcel, raster: Window { row: 0, col, rows: 100, cols }, grid_id, scene_id }
     }
 
     #[test]
@@ -181,54 +148,28 @@ mod tests {
     }
 
     #[test]
-    fn the_scene_that_holds_the_parcel_stands_alone() {
-        let (a, b, c) = (grid("EPSG:32652", 0.0, 10), grid("EPSG:32652", 50.0, 10), grid("EPSG:32651", 7.0, 10));
-        // Deep inside a beats the edge of b; both hold it whole.
-        assert_eq!(choose(&[view(&b, "b", 1.0, 1.0), view(&a, "a", 1.0, 5.0)]), [1]);
-        // None holds it whole: aligned neighbours complete each other, another zone does not.
-        assert_eq!(choose(&[view(&a, "a", 0.4, 9.0), view(&c, "c", 0.5, 1.0), view(&b, "b", 0.7, 4.0)]), [2, 0]);
-        // Two products of one tile.
-        assert_eq!(choose(&[view(&a, "a", 1.0, 5.0), view(&a, "a", 1.0, 5.0)]).len(), 2);
+    fn the_scene_that_measured_the_whole_stands_alone() {
+        // Both whole: the one with the parcel in its middle.
+        assert_eq!(choose(&[view(80, 100, "z", "edge", 1.0), view(50, 100, "z", "middle", 1.0)]), [1]);
+        // Deep inside a raster, but in its empty corner: the one that measured it.
+        assert_eq!(choose(&[view(50, 100, "z", "middle", 0.0), view(80, 100, "z", "edge", 1.0)]), [1]);
+        // None whole: scenes of one lattice complete each other, those of another zone do not.
+        let views = [view(0, 100, "z", "west", 0.5), view(95, 100, "y", "zone", 0.4), view(100, 100, "z", "east", 0.6)];
+        assert_eq!(choose(&views), [2, 0]);
+        // Nothing measured anywhere: still one view.
+        assert_eq!(choose(&[view(0, 100, "z", "a", 0.0), view(0, 100, "z", "b", 0.0)]), [0]);
     }
 
-    /// A parcel across two overlapping tiles has the statistics of the whole, each pixel once.
     #[test]
-    fn tiles_merge_to_the_whole() {
-        let whole = grid("EPSG:32652", 0.0, 20);
-        let (west, east) = (grid("EPSG:32652", 0.0, 12), grid("EPSG:32652", 70.0, 13));
-        let parcel = MultiPolygon(vec![
-            polygon![(x: 13.0, y: 12.0), (x: 187.0, y: 31.0), (x: 150.0, y: 88.0), (x: 22.0, y: 71.0)],
+    fn each_place_counts_once_and_what_was_measured_wins() {
+        let nan = f64::NAN;
+        let merged = merge(vec![
+            Part { class: vec![0, NODATA, OUTSIDE, OUTSIDE, 3, OUTSIDE], values: vec![0.1, nan, nan, nan, nan, nan] },
+            Part { class: vec![0, 0, 0, NODATA, 0, OUTSIDE], values: vec![0.9, 0.2, 0.3, nan, 0.5, nan] },
         ]);
-        let value = |row: u32, col: u32| f64::from((row * 37 + col * 101) % 97);
-        let on = |grid: &Grid, first_col: u32| {
-            let f = footprint(&parcel, grid).unwrap().unwrap();
-            let v: Vec<f64> = f
-                .spans()
-                .iter()
-                .flat_map(|s| (s.col..s.col + s.len).map(move |c| value(s.row, c + first_col)))
-                .collect();
-            (f, v)
-        };
-        let (all, expected) = on(&whole, 0);
-        let ((w, wv), (e, ev)) = (on(&west, 0), on(&east, 7));
-        let (wc, ec) = (vec![0u8; wv.len()], vec![0u8; ev.len()]);
-        let parts = [
-            Part { grid: &west, footprint: &w, class: &wc, values: &wv },
-            Part { grid: &east, footprint: &e, class: &ec, values: &ev },
-        ];
-        let (merged, values) = merge(&parts).unwrap();
-        assert!((merged.coverage_px() - all.coverage_px()).abs() < 1e-9);
-        let mut scratch = Scratch::default();
-        let (a, b) = (reduce(&expected, &all, &mut scratch).unwrap(), reduce(&values, &merged, &mut scratch).unwrap());
-        assert!((a.mean - b.mean).abs() < 1e-9 && (a.stddev - b.stddev).abs() < 1e-9 && a.median == b.median);
-
-        // What the preferred scene did not measure comes from the other, where it did.
-        let gap = vec![Class::Nodata as u8; wv.len()];
-        let none = vec![f64::NAN; wv.len()];
-        let parts = [
-            Part { grid: &west, footprint: &w, class: &gap, values: &none },
-            Part { grid: &west, footprint: &w, class: &wc, values: &wv },
-        ];
-        assert_eq!(merge(&parts).unwrap().1, wv);
+        // The cloud of the preferred scene stays: the other looked at the same moment and was masked less well.
+        assert_eq!(merged.class, [0, 0, 0, NODATA, 3, OUTSIDE]);
+        assert_eq!(&merged.values[..3], &[0.1, 0.2, 0.3]);
+        assert!(merged.values[3..].iter().all(|v| v.is_nan()));
     }
 }

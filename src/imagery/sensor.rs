@@ -8,6 +8,7 @@ use serde::Deserialize;
 
 use super::Band;
 use super::mask::Class;
+use crate::digest::Sha256;
 use crate::error::{Error, Result};
 
 const FILES: [(&str, &str); 3] = [
@@ -23,6 +24,9 @@ pub type BandAdjustments = BTreeMap<Band, (f64, f64)>;
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SensorSpec {
+    /// Digest of the file: a changed description is another description.
+    #[serde(skip, default = "no_digest")]
+    pub digest: Sha256,
     /// Name of the file.
     pub id: String,
     /// For people.
@@ -50,6 +54,10 @@ impl SensorSpec {
     pub fn bandpass(&self, set: &str, sensor: &str, band: Band) -> Option<(f64, f64)> {
         self.bandpass.get(set)?.get(sensor)?.get(&band).copied()
     }
+}
+
+fn no_digest() -> Sha256 {
+    Sha256::of(b"")
 }
 
 /// One band of a family.
@@ -123,7 +131,7 @@ impl Sensors {
             .iter()
             .map(|(name, text)| {
                 toml::from_str::<SensorSpec>(text)
-                    .map(Arc::new)
+                    .map(|spec| Arc::new(SensorSpec { digest: Sha256::of(text.as_bytes()), ..spec }))
                     .map_err(|e| Error::Internal(format!("sensor file {name}: {e}")))
             })
             .collect::<Result<_>>()
