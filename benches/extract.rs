@@ -15,7 +15,7 @@ use gdal::raster::{Buffer, GdalType, RasterCreationOptions};
 use gdal::spatial_ref::SpatialRef;
 use geo::MultiPolygon;
 use lintan::config::Settings;
-use lintan::gdal_io::{Raster, Readable};
+use lintan::gdal_io::{self, Raster, Readable};
 use lintan::geo::coverage::footprint;
 use lintan::run::Behaviour;
 use rayon::prelude::*;
@@ -118,11 +118,11 @@ struct Blocks {
 
 impl Blocks {
     fn of(scene: &Path, polygons: &[MultiPolygon<f64>]) -> Blocks {
-        let mask = Raster::open(&scene.join("SCL.tif")).expect("mask");
+        let mask = gdal::Dataset::open(scene.join("SCL.tif")).expect("mask");
         let grid = Raster::open(&scene.join("B04.tif")).expect("band").grid().clone();
-        let width = mask.grid().cols as usize;
-        let mut classes: Vec<u16> = Vec::new();
-        mask.read((0, 0), (width, mask.grid().rows as usize), &mut classes).expect("mask");
+        let width = mask.raster_size().0;
+        let classes = mask.rasterband(1).expect("mask").read_band_as::<u16>().expect("mask");
+        let classes = classes.data();
         let mut found = Blocks { mask: BTreeSet::new(), clear: BTreeSet::new(), touched: 0, footprint_pixels: 0 };
         let mut touched = BTreeSet::new();
         for polygon in polygons {
@@ -148,12 +148,12 @@ impl Blocks {
 /// The floor: every block that the run decodes, and nothing else.
 fn decode(scenes: &[PathBuf], blocks: &[Blocks], threads: usize) {
     fn all<T: Readable>(path: &Path, blocks: &BTreeSet<(usize, usize)>) {
-        let raster = Raster::open(path).expect("raster");
+        let grid = Raster::open(path).expect("raster").grid().clone();
+        let raster = gdal_io::Blocks::open(path).expect("raster");
         let mut buffer: Vec<T> = Vec::new();
         for (col, row) in blocks {
-            let at = (col * BLOCK, row * BLOCK);
-            let left = (raster.grid().cols as usize - at.0, raster.grid().rows as usize - at.1);
-            raster.read(at, (left.0.min(BLOCK), left.1.min(BLOCK)), &mut buffer).expect("block");
+            let left = (grid.cols as usize - col * BLOCK, grid.rows as usize - row * BLOCK);
+            raster.read((*col, *row), (left.0.min(BLOCK), left.1.min(BLOCK)), &mut buffer).expect("block");
             std::hint::black_box(&buffer);
         }
     }

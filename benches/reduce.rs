@@ -4,15 +4,15 @@
 
 mod common;
 
+use std::sync::Arc;
+
 use common::{Random, arguments, median_seconds, peak_rss_mib, stars};
 use lintan::cube::extract::observe;
 use lintan::cube::layout::Source;
-use lintan::cube::{Batch, BatchParcel, CubeLayer, Pixels, Samples};
+use lintan::cube::{Batch, BatchParcel, CubeLayer, Pixels, Samples, View};
 use lintan::digest::Sha256;
 use lintan::gdal_io::SampleType;
-use lintan::geo::coverage::footprint;
-use lintan::geo::crs::Crs;
-use lintan::geo::grid::Grid;
+use lintan::geo::{Crs, Grid, Lattice, lattice_footprint};
 use lintan::imagery::mask::Class;
 use lintan::imagery::{Band, Calibration, Layer};
 use lintan::index::INDICES;
@@ -31,9 +31,9 @@ fn main() {
     let given = arguments([("parcels", 500), ("clear", 70), ("runs", 7)]);
     let (n, clear, runs) = (given["parcels"], given["clear"] as f64 / 100.0, given["runs"]);
     let mut random = Random::new(1);
-    let batch = batch(&mut random, n);
-    let pixels = pixels(&mut random, batch.pixels(), clear);
-    let total = batch.pixels() as f64;
+    let view = view(&mut random, n);
+    let pixels = pixels(&mut random, view.pixels(), clear);
+    let total = view.pixels() as f64;
     println!(
         "{n} parcels, {total} pixels, {:.0} % of them clear, median of {runs} runs, one thread",
         100.0 * pixels.class.iter().filter(|c| **c == Class::Clear as u8).count() as f64 / total
@@ -41,7 +41,7 @@ fn main() {
     println!("{:>14} {:>12} {:>14}", "", "Mpixels/s", "us/parcel");
     let print = |name: &str, pixels: &Pixels, indices: &[(String, Source)]| {
         let seconds = median_seconds(runs, || {
-            let observed = observe(&batch, pixels, indices, 1);
+            let observed = observe(&view, pixels, indices, 1);
             assert_eq!(observed.len(), n * indices.len(), "a row for each parcel and index");
         });
         let each = seconds / indices.len() as f64;
@@ -61,7 +61,8 @@ fn main() {
     println!("peak memory {:.0} MiB", peak_rss_mib());
 }
 
-fn batch(random: &mut Random, n: usize) -> Batch {
+/// Parcels of one Sentinel-2 tile.
+fn view(random: &mut Random, n: usize) -> View {
     let grid = Grid {
         crs: Crs("EPSG:32652".into()),
         x_min: 399_960.0,
@@ -72,12 +73,12 @@ fn batch(random: &mut Random, n: usize) -> Batch {
         cols: 10_980,
     };
     let polygons = stars(random, n, (0.5, 60.0), (grid.x_min, grid.y_max), 109_800.0);
-    let parcels = polygons.iter().enumerate().map(|(i, polygon)| BatchParcel {
-        id: format!("P{i:06}"),
-        key: Sha256::of(&i.to_le_bytes()),
-        footprint: footprint(polygon, &grid).expect("stars are valid"),
+    let lattice = Lattice::of(&grid);
+    let parcels = polygons.iter().enumerate().map(|(i, polygon)| {
+        let footprint = lattice_footprint(polygon, &lattice).expect("stars are valid").expect("stars have pixels");
+        BatchParcel::new(format!("P{i:06}"), Sha256::of(&i.to_le_bytes()), footprint)
     });
-    Batch::new(parcels.collect())
+    View::new(&Arc::new(Batch::new(parcels.collect())), &lattice.window(&grid).expect("a tile is on its lattice"))
 }
 
 /// Runs of clear and of cloudy pixels, as clouds make them; digital numbers with noise, a few of them nodata.

@@ -13,7 +13,7 @@ use rayon::prelude::*;
 use super::layout::{LayerRaster, Layout, Source};
 use super::{CubeLayer, Pixels, Samples, View};
 use crate::error::SceneFault;
-use crate::gdal_io::{Raster, Readable, SampleType};
+use crate::gdal_io::{Blocks, Readable, SampleType};
 use crate::geo::coverage::Footprint;
 use crate::geo::grid::Window;
 use crate::imagery::mask::{Class, MaskTable, Neighbourhood};
@@ -274,17 +274,18 @@ fn for_blocks<T, G: Send>(
 where
     T: Readable,
 {
-    let decode = |handle: &Raster, block: usize, buffer: &mut Vec<T>| -> Result<G, Stop> {
+    let decode = |handle: &Blocks, block: usize, buffer: &mut Vec<T>| -> Result<G, Stop> {
         check(effort)?;
-        let (at, size) = window(raster, index.blocks[block]);
-        handle.read(at, size, buffer)?;
+        let (col, row) = index.blocks[block];
+        let (_, size) = window(raster, (col, row));
+        handle.read((col as usize, row as usize), size, buffer)?;
         Ok(gather(block, buffer, size.0))
     };
     if effort.threads <= 1 || blocks.len() < 2 {
         if blocks.is_empty() {
             return Ok(());
         }
-        let handle = Raster::open(&raster.asset.path)?;
+        let handle = Blocks::open(&raster.asset.path)?;
         let mut buffer = Vec::new();
         for block in blocks {
             let gathered = decode(&handle, *block, &mut buffer)?;
@@ -294,7 +295,7 @@ where
     }
     let gathered: Vec<Vec<G>> = chunks(blocks, effort.threads)
         .map(|chunk| {
-            let handle = Raster::open(&raster.asset.path)?;
+            let handle = Blocks::open(&raster.asset.path)?;
             let mut buffer = Vec::new();
             chunk.iter().map(|block| decode(&handle, *block, &mut buffer)).collect::<Result<Vec<G>, Stop>>()
         })
@@ -310,6 +311,9 @@ fn copy_segment<T: Copy>(s: &Segment, block: &[T], width: usize, ratio: u32, out
     let row = &block[s.row as usize * width..][..width];
     if ratio == 1 {
         out.extend_from_slice(&row[s.col as usize..(s.col + s.len) as usize]);
+    } else if ratio == 2 {
+        // The usual case, without a division a pixel.
+        out.extend((s.col..s.col + s.len).map(|c| row[(c >> 1) as usize]));
     } else {
         out.extend((s.col..s.col + s.len).map(|c| row[(c / ratio) as usize]));
     }
