@@ -32,12 +32,28 @@ pub struct Assessment {
     pub quarantined: Vec<Quarantine>,
 }
 
+/// What a change method found in one parcel.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ParcelLosses {
+    /// Share of the parcel that was seen clear both before and after.
+    pub seen_share: f64,
+    /// Disturbances.
+    pub rows: Vec<DisturbanceRow>,
+}
+
+impl ParcelLosses {
+    /// Disturbed area, hectares. Of nothing it is 0, not the -0 of a float sum.
+    pub fn area_ha(&self) -> f64 {
+        self.rows.iter().fold(0.0, |sum, d| sum + d.area_ha)
+    }
+}
+
 /// Assesses one parcel. `rows` are its observations in table order; `losses` its disturbances, `None` when no change method
 /// ran.
 pub fn assess(
     parcel: &Parcel,
     rows: &[ObservationRow],
-    losses: Option<&[DisturbanceRow]>,
+    losses: Option<&ParcelLosses>,
     settings: &Settings,
 ) -> Assessment {
     let options = &settings.options;
@@ -46,7 +62,7 @@ pub fn assess(
         let observation = Observation {
             date: date_of_ms(row.acquired_ms),
             mean: row.stats.as_ref().map_or(f64::NAN, |s| s.mean),
-            clear_fraction: row.clear_fraction(),
+            clear_fraction: row.seen_share(),
         };
         if observation.is_usable() && observation.clear_fraction >= options.observe.min_clear_fraction {
             by_index.entry(&row.index).or_default().push(observation);
@@ -62,6 +78,19 @@ pub fn assess(
             point,
         }));
     }
+    // What was not seen is no loss of 0 hectares.
+    let least = options.observe.min_clear_fraction;
+    let seen = losses.filter(|l| l.seen_share >= least);
+    if let (Some(losses), None) = (losses, seen) {
+        let message = format!(
+            "two_date: found {:.1} % of the parcel clear both before and after, expected at least {:.1} % ([observe] \
+             min_clear_fraction); widen the windows",
+            100.0 * losses.seen_share,
+            100.0 * least
+        );
+        out.quarantined.push(Quarantine::parcel(&parcel.id, Stage::Account, Reason::NoClearObservation, message));
+    }
+    let losses = seen;
     if let (Some(tier1), Some(parameters)) = (&options.biomass.tier1_cover, &settings.parameters) {
         let none = Vec::new();
         let observations = by_index.iter().find(|(i, _)| i.as_ref() == tier1.index.as_str()).map_or(&none, |(_, o)| o);
@@ -75,7 +104,7 @@ fn carbon(
     parcel: &Parcel,
     parcel_id: &Arc<str>,
     observations: &[Observation],
-    losses: Option<&[DisturbanceRow]>,
+    losses: Option<&ParcelLosses>,
     tier1: &biomass::Tier1Cover,
     parameters: &ParameterSet,
     settings: &Settings,
@@ -167,7 +196,7 @@ fn carbon(
                     parcel_id: parcel_id.clone(),
                     kind: parcel.kind.map(crate::parcel::Kind::name),
                     delta,
-                    disturbed_area_ha: losses.map(|l| l.iter().filter(within).fold(0.0, |sum, d| sum + d.area_ha)),
+                    disturbed_area_ha: losses.map(|l| l.rows.iter().filter(within).fold(0.0, |sum, d| sum + d.area_ha)),
                     parameter_set: set.clone(),
                     geometry: parcel.lon_lat.clone(),
                 });

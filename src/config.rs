@@ -42,7 +42,7 @@ pub struct Observe {
     pub mask_dilate_m: f64,
     /// Bring Sentinel-2 to Landsat 8's bandpass ("hls"), or leave reflectance as measured ("none").
     pub bandpass: Bandpass,
-    /// Observations with a smaller clear share are kept in the table and not used further.
+    /// Observations that see a smaller share of the whole parcel are kept in the table, and enter neither series nor carbon.
     pub min_clear_fraction: f64,
 }
 

@@ -88,7 +88,7 @@ pub enum SampleType {
 }
 
 /// Sample types that a block can be decoded to.
-pub trait Readable: Copy + Default + Send + gdal::raster::GdalType {}
+pub trait Readable: Copy + Default + Send + From<u8> + gdal::raster::GdalType {}
 impl Readable for u16 {}
 impl Readable for i16 {}
 impl Readable for f32 {}
@@ -104,6 +104,37 @@ pub struct Packing {
     pub nodata: Option<f64>,
 }
 
+impl Packing {
+    fn of(dataset: &Dataset) -> Packing {
+        let number = |key: &str| tag(dataset, key).and_then(|v| v.parse::<f64>().ok());
+        let band = dataset.rasterband(1).ok();
+        // GDAL answers 1 and 0 where nothing is stated, so these two say nothing.
+        let scale = band.as_ref().and_then(|b| b.scale()).filter(|s| *s != 1.0);
+        let offset = band.as_ref().and_then(|b| b.offset()).filter(|o| *o != 0.0 || scale.is_some());
+        Packing {
+            scale: number("scale_factor").or(scale),
+            offset: number("add_offset").or(offset),
+            nodata: band.as_ref().and_then(|b| b.no_data_value()).or_else(|| number("_FillValue")),
+        }
+    }
+}
+
+fn tag(dataset: &Dataset, key: &str) -> Option<String> {
+    dataset.metadata_item(key, "").map(|v| v.trim().to_owned()).filter(|v| !v.is_empty())
+}
+
+/// Items of a raster's own metadata, in the order of the keys; `None` where it has none of that name.
+///
+/// # Errors
+/// The file cannot be opened.
+pub fn tags<const N: usize>(path: &Path, keys: [&str; N]) -> Result<[Option<String>; N], SceneFault> {
+    let dataset = Dataset::open_ex(path, raster_options()).map_err(|e| {
+        let message = format!("{}: cannot be opened: {}", short_name(path), told_of(&e, path));
+        SceneFault::new(Reason::UnreadableAsset, message)
+    })?;
+    Ok(keys.map(|key| tag(&dataset, key)))
+}
+
 /// True where two names mean one system.
 pub fn same_crs(a: &Crs, b: &Crs) -> bool {
     let parse = |c: &Crs| SpatialRef::from_definition(&c.0).ok();
@@ -115,13 +146,12 @@ pub fn is_remote(path: &Path) -> bool {
     path.starts_with("/vsicurl") || path.starts_with("/vsis3")
 }
 
-/// A raster band opened by one thread. GDAL handles must not be shared between threads: open one for each.
+/// What a raster says of itself.
 pub struct Raster {
-    dataset: Dataset,
-    path: PathBuf,
     grid: Grid,
     block: (usize, usize),
     sample: SampleType,
+    packing: Packing,
 }
 
 impl Raster {
@@ -136,12 +166,8 @@ impl Raster {
         if !path.starts_with("/vsizip") && !path.starts_with("/vsitar") && !is_remote(path) && !path.exists() {
             return Err(unreadable("the file does not exist".into()));
         }
-        let options = DatasetOptions {
-            open_flags: GdalOpenFlags::GDAL_OF_READONLY | GdalOpenFlags::GDAL_OF_RASTER,
-            ..Default::default()
-        };
         LAST_MESSAGE.with_borrow_mut(String::clear);
-        let dataset = Dataset::open_ex(path, options)
+        let dataset = Dataset::open_ex(path, raster_options())
             .map_err(|e| unreadable(format!("cannot be opened: {}", told_of(&e, path))))?;
         let band = dataset.rasterband(1).map_err(|e| unreadable(format!("has no band: {}", told_of(&e, path))))?;
         let block = band.block_size();
@@ -165,7 +191,8 @@ impl Raster {
             return Err(unreadable(format!("is {cols} x {rows} pixels, too large")));
         };
         let grid = Grid { crs, x_min: t[0], y_max: t[3], pixel_x_m: t[1], pixel_y_m: -t[5], rows, cols };
-        Ok(Raster { dataset, path: path.to_path_buf(), grid, block, sample })
+        let packing = Packing::of(&dataset);
+        Ok(Raster { grid, block, sample, packing })
     }
 
     /// CRS, geotransform and size, as the raster itself states them.
@@ -173,23 +200,9 @@ impl Raster {
         &self.grid
     }
 
-    /// An item of the file's own metadata.
-    pub fn tag(&self, key: &str) -> Option<String> {
-        self.dataset.metadata_item(key, "").map(|v| v.trim().to_owned()).filter(|v| !v.is_empty())
-    }
-
     /// How the file says its samples are packed.
     pub fn packing(&self) -> Packing {
-        let number = |key: &str| self.tag(key).and_then(|v| v.parse::<f64>().ok());
-        let band = self.dataset.rasterband(1).ok();
-        // GDAL answers 1 and 0 where nothing is stated, so these two say nothing.
-        let scale = band.as_ref().and_then(|b| b.scale()).filter(|s| *s != 1.0);
-        let offset = band.as_ref().and_then(|b| b.offset()).filter(|o| *o != 0.0 || scale.is_some());
-        Packing {
-            scale: number("scale_factor").or(scale),
-            offset: number("add_offset").or(offset),
-            nodata: band.as_ref().and_then(|b| b.no_data_value()).or_else(|| number("_FillValue")),
-        }
+        self.packing
     }
 
     /// Natural block size, (columns, rows).
@@ -201,33 +214,111 @@ impl Raster {
     pub fn sample(&self) -> SampleType {
         self.sample
     }
+}
 
-    /// Decodes a window into `out`, row by row; `out` is resized to fit.
+/// A raster opened for decoding blocks alone, by one thread: GDAL handles must not be shared. What [`Raster::open`] checked is not checked again.
+pub struct Blocks {
+    dataset: Dataset,
+    path: PathBuf,
+    block: (usize, usize),
+    band_type: GdalDataType,
+}
+
+impl Blocks {
+    /// Opens the first band.
+    ///
+    /// # Errors
+    /// The file cannot be opened.
+    pub fn open(path: &Path) -> Result<Blocks, SceneFault> {
+        let unreadable = |e: gdal::errors::GdalError| {
+            let message = format!("{}: cannot be opened: {}", short_name(path), told_of(&e, path));
+            SceneFault::new(Reason::UnreadableAsset, message)
+        };
+        let dataset = Dataset::open_ex(path, raster_options()).map_err(unreadable)?;
+        let band = dataset.rasterband(1).map_err(unreadable)?;
+        let (block, band_type) = (band.block_size(), band.band_type());
+        Ok(Blocks { dataset, path: path.to_path_buf(), block, band_type })
+    }
+
+    /// Decodes the block of a number, (column, row), of which `size` pixels (columns, rows) lie within the raster. `out` gets
+    /// these, row by row. Goes past GDAL's block cache, since no block is read twice.
     ///
     /// # Errors
     /// The block cannot be decoded: a truncated or damaged file opens well and fails here.
     pub fn read<T: Readable>(
         &self,
         (col, row): (usize, usize),
-        (cols, rows): (usize, usize),
+        size: (usize, usize),
         out: &mut Vec<T>,
     ) -> Result<(), SceneFault> {
-        out.resize(cols * rows, T::default());
-        let fail = |e: gdal::errors::GdalError| {
-            SceneFault::new(
-                Reason::UnreadableAsset,
-                format!(
-                    "{}: the block at column {col}, row {row} ({cols} x {rows}) cannot be decoded: {}; the file is \
-                     truncated or damaged, fetch it again",
-                    short_name(&self.path),
-                    told_of(&e, &self.path)
-                ),
-            )
-        };
-        let band = self.dataset.rasterband(1).map_err(fail)?;
-        let (x, y) = (isize::try_from(col).unwrap_or(isize::MAX), isize::try_from(row).unwrap_or(isize::MAX));
-        band.read_into_slice((x, y), (cols, rows), (cols, rows), out, None).map_err(fail)
+        self.decode((col, row), size, out).map_err(|e| {
+            let message = format!(
+                "{}: the block at column {}, row {} ({} x {}) cannot be decoded: {}; the file is truncated or damaged, fetch \
+                 it again",
+                short_name(&self.path),
+                col * self.block.0,
+                row * self.block.1,
+                size.0,
+                size.1,
+                told_of(&e, &self.path)
+            );
+            SceneFault::new(Reason::UnreadableAsset, message)
+        })
     }
+
+    /// Decodes any window, for a look at a few pixels: (column, row) of its corner, (columns, rows).
+    ///
+    /// # Errors
+    /// A block cannot be decoded.
+    pub fn look<T: Readable>(
+        &self,
+        (col, row): (usize, usize),
+        size: (usize, usize),
+        out: &mut Vec<T>,
+    ) -> Result<(), SceneFault> {
+        out.resize(size.0 * size.1, T::default());
+        let at = |n: usize| isize::try_from(n).unwrap_or(isize::MAX);
+        let read = |band: gdal::raster::RasterBand| band.read_into_slice((at(col), at(row)), size, size, out, None);
+        self.dataset.rasterband(1).and_then(read).map_err(|e| {
+            let message = format!("{}: cannot be decoded: {}", short_name(&self.path), told_of(&e, &self.path));
+            SceneFault::new(Reason::UnreadableAsset, message)
+        })
+    }
+
+    fn decode<T: Readable>(
+        &self,
+        number: (usize, usize),
+        size: (usize, usize),
+        out: &mut Vec<T>,
+    ) -> gdal::errors::Result<()> {
+        let band = self.dataset.rasterband(1)?;
+        if self.band_type as u32 == T::gdal_ordinal() {
+            let block = band.read_block::<T>(number)?;
+            if size == self.block {
+                *out = block.into_shape_and_vec().1;
+            } else {
+                out.clear();
+                block.data().chunks_exact(self.block.0).take(size.1).for_each(|l| out.extend_from_slice(&l[..size.0]));
+            }
+        } else if self.band_type == GdalDataType::UInt8 {
+            let block = band.read_block::<u8>(number)?;
+            out.clear();
+            for line in block.data().chunks_exact(self.block.0).take(size.1) {
+                out.extend(line[..size.0].iter().map(|v| T::from(*v)));
+            }
+        } else {
+            // Another type: GDAL converts on the way through its cache.
+            out.resize(size.0 * size.1, T::default());
+            let at = |n: usize, block: usize| isize::try_from(n * block).unwrap_or(isize::MAX);
+            let from = (at(number.0, self.block.0), at(number.1, self.block.1));
+            band.read_into_slice(from, size, size, out, None)?;
+        }
+        Ok(())
+    }
+}
+
+fn raster_options() -> DatasetOptions<'static> {
+    DatasetOptions { open_flags: GdalOpenFlags::GDAL_OF_READONLY | GdalOpenFlags::GDAL_OF_RASTER, ..Default::default() }
 }
 
 /// The file's name alone: messages about scenes end up in tables, which must not depend on where a folder lies. What

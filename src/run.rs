@@ -14,8 +14,8 @@ use crate::cube::part;
 use crate::digest::Sha256;
 use crate::engine::Progress;
 use crate::engine::extraction::Extraction;
-use crate::engine::plan::{Plan, plan};
-use crate::error::{Error, Quarantine, Result, Stage};
+use crate::engine::plan::{OBSERVATION_VERSION, Plan, plan};
+use crate::error::{Error, Quarantine, Result, Stage, Subject};
 use crate::gdal_io;
 use crate::index;
 use crate::record::manifest::{self, Manifest, ParcelSummary, SceneRecord};
@@ -25,7 +25,7 @@ use crate::record::store::{self, Inputs, Store};
 const GDAL_CACHE_MIB: usize = 64;
 
 /// Raise when tables or summary change for the same observations.
-const TABLES_VERSION: u32 = 1;
+const TABLES_VERSION: u32 = 3;
 
 /// How a run behaves besides its configuration.
 pub struct Behaviour<'a> {
@@ -90,7 +90,7 @@ pub fn run(settings: &Settings, behaviour: &Behaviour) -> Result<Summary> {
     start();
     let clock = Instant::now();
     let started_at = jiff::Timestamp::now();
-    let store = Store::open(&settings.out, behaviour.wait)?;
+    let store = Store::open(&settings.out, behaviour.wait.then_some(behaviour.cancel))?;
     let pool = pool(settings)?;
     let inputs = Inputs::load(store.root());
     let plan = pool.install(|| plan(settings, &inputs, true, behaviour.progress, behaviour.cancel));
@@ -165,7 +165,7 @@ pub fn run(settings: &Settings, behaviour: &Behaviour) -> Result<Summary> {
         }),
         citations: citations(settings),
         inputs: all_inputs(settings, &plan, &inputs)?,
-        scenes: scene_records(&plan, &used, store.root())?,
+        scenes: pool.install(|| scene_records(&plan, &used, store.root()))?,
         duplicates: plan.duplicates.clone(),
         quarantined: quarantined.clone(),
         tables: made.tables.clone(),
@@ -177,6 +177,7 @@ pub fn run(settings: &Settings, behaviour: &Behaviour) -> Result<Summary> {
         ]),
         results_key: results,
         summary: made.summary.clone(),
+        passes: made.passes,
     };
     manifest.write(store.root())?;
     Ok(Summary {
@@ -192,8 +193,11 @@ pub fn run(settings: &Settings, behaviour: &Behaviour) -> Result<Summary> {
 
 /// Scenes that did not fail, by position.
 fn used_scenes(plan: &Plan, quarantined: &[Quarantine]) -> Vec<usize> {
-    let failed: BTreeSet<&str> =
-        quarantined.iter().filter(|q| q.stage == Stage::Extract).map(|q| q.id.as_str()).collect();
+    let failed: BTreeSet<&str> = quarantined
+        .iter()
+        .filter(|q| q.subject == Subject::Scene && q.stage == Stage::Extract)
+        .map(|q| q.id.as_str())
+        .collect();
     (0..plan.scenes.len()).filter(|s| !failed.contains(plan.scenes[*s].scene.id.as_str())).collect()
 }
 
@@ -202,7 +206,7 @@ fn results_key(settings: &Settings, plan: &Plan, used: &[usize], quarantined: &[
     let scenes: Vec<(&str, Option<Sha256>)> =
         used.iter().map(|s| &plan.scenes[*s]).map(|s| (s.scene.id.as_str(), s.key)).collect();
     let parcels: Vec<_> = plan.parcels.parcels.iter().map(|p| (p.digest, p.kind, &p.attributes)).collect();
-    Sha256::of_json(&(TABLES_VERSION, settings.science, scenes, parcels, quarantined))
+    Sha256::of_json(&(TABLES_VERSION, OBSERVATION_VERSION, settings.science, scenes, parcels, quarantined))
 }
 
 /// What the last run left, if it is what this run would make again.
@@ -213,13 +217,18 @@ fn kept_tables(root: &Path, results: &Sha256) -> Option<Made> {
     let before: Sha256 = serde_json::from_value(get("results_key")?).ok()?;
     let tables: Vec<manifest::Table> = serde_json::from_value(get("tables")?).ok()?;
     let intact = |t: &manifest::Table| Sha256::of_file(&root.join(&t.path)).is_ok_and(|(sha, _)| sha == t.sha256);
-    if before != *results || !tables.iter().all(intact) {
+    // Nothing more than what is listed: a killed run may have left a partition that the next does not make.
+    let listed: BTreeSet<PathBuf> = tables.iter().map(|t| root.join(&t.path)).collect();
+    let files = walkdir::WalkDir::new(root.join("tables")).into_iter().filter_map(std::result::Result::ok);
+    let stranger = files.filter(|f| f.file_type().is_file()).any(|f| !listed.contains(f.path()));
+    if before != *results || stranger || !tables.iter().all(intact) {
         return None;
     }
     Some(Made {
         tables,
         quarantined: serde_json::from_value(get("quarantined")?).ok()?,
         summary: serde_json::from_value(get("summary")?).ok()?,
+        passes: serde_json::from_value(get("passes")?).ok()?,
     })
 }
 
@@ -259,8 +268,8 @@ fn scene_records(plan: &Plan, used: &[usize], root: &Path) -> Result<Vec<SceneRe
         .map(|s| {
             let scene = &plan.scenes[*s];
             let mut classes: BTreeMap<String, u64> = BTreeMap::new();
-            for batch in plan.grids.get(&scene.facts.grid_id).into_iter().flat_map(|g| &g.batches) {
-                let Some(path) = scene.observations_path(root, batch).filter(|p| p.exists()) else { continue };
+            for view in plan.grids.get(&scene.facts.grid_id).map_or(&[][..], |g| g.views(scene)) {
+                let Some(path) = scene.observations_path(root, &view.batch).filter(|p| p.exists()) else { continue };
                 for (class, n) in part::read_by_class(&path)? {
                     *classes.entry(class).or_default() += n;
                 }

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::AtomicBool;
 
-use lintan::engine::plan::Plan;
+use lintan::engine::plan::{GridPlan, Plan};
 use lintan::error::Result;
 use lintan::run::look;
 
@@ -52,8 +52,8 @@ pub fn facts(plan: &Plan) -> serde_json::Value {
         "scenes_lacking_index": missing,
         "grids": plan.grids.iter().map(|(id, g)| serde_json::json!({
             "grid_id": id,
-            "parcels": g.batches.iter().map(|b| b.touching().count()).sum::<usize>(),
-            "pixels": g.batches.iter().map(|b| b.pixels()).sum::<usize>(),
+            "parcels": g.wanted.len(),
+            "pixels": pixels(g),
         })).collect::<Vec<_>>(),
         "scenes_done": plan.scenes.len() - plan.tasks.len(),
         "scenes_pending": plan.tasks.len(),
@@ -88,9 +88,14 @@ pub fn describe(plan: &Plan) -> Result<()> {
         }
     }
     for (id, grid) in &plan.grids {
-        let parcels: usize = grid.batches.iter().map(|b| b.touching().count()).sum();
-        let pixels: usize = grid.batches.iter().map(|b| b.pixels()).sum();
+        let (parcels, pixels) = (grid.wanted.len(), pixels(grid));
         text::line(&format!("grid            {id}: {parcels} parcels, {pixels} pixels"))?;
     }
     text::line(&format!("to do           {} of {} scenes", plan.tasks.len(), plan.scenes.len()))
+}
+
+/// Pixels of the footprints of this run's parcels.
+fn pixels(grid: &GridPlan) -> u64 {
+    let parcels = grid.batches.iter().flat_map(|b| &b.parcels);
+    parcels.filter(|p| grid.wanted.contains_key(&p.key)).map(|p| u64::from(p.footprint.pixels())).sum()
 }

@@ -11,10 +11,11 @@ use std::sync::{Arc, Mutex};
 use rayon::prelude::*;
 
 use super::layout::{LayerRaster, Layout, Source};
-use super::{Batch, CubeLayer, Pixels, Samples};
+use super::{CubeLayer, Pixels, Samples, View};
 use crate::error::SceneFault;
-use crate::gdal_io::{Raster, Readable, SampleType};
+use crate::gdal_io::{Blocks, Readable, SampleType};
 use crate::geo::coverage::Footprint;
+use crate::geo::grid::Window;
 use crate::imagery::mask::{Class, MaskTable, Neighbourhood};
 use crate::zonal::{Scratch, ZonalStats, reduce};
 
@@ -55,25 +56,27 @@ pub struct BlockIndex {
     segments: Vec<Segment>,
 }
 
-/// Shape of a raster as far as the index depends on it.
+/// Shape of a raster as far as the index depends on it: size, block size, ratio.
 type Shape = ((usize, usize), (usize, usize), u32);
 
-/// The footprints that a scene is extracted for: several batches, one after the other.
+/// What a scene is extracted for: the views of several batches, one after the other, and where on the lattice the scene's
+/// raster lies.
 pub struct Targets {
-    batches: Vec<Arc<Batch>>,
-    /// First pixel of each batch, and the total at the end.
+    views: Vec<Arc<View>>,
+    window: Window,
+    /// First pixel of each view, and the total at the end.
     offsets: Vec<usize>,
     indices: Mutex<BTreeMap<Shape, Arc<BlockIndex>>>,
 }
 
 impl Targets {
-    /// Targets of these batches, in this order.
-    pub fn new(batches: Vec<Arc<Batch>>) -> Self {
+    /// Targets of these views, in this order, for rasters that cover `window` of the lattice.
+    pub fn new(views: Vec<Arc<View>>, window: Window) -> Self {
         let mut offsets = vec![0];
-        for batch in &batches {
-            offsets.push(offsets[offsets.len() - 1] + batch.pixels());
+        for view in &views {
+            offsets.push(offsets[offsets.len() - 1] + view.pixels());
         }
-        Targets { batches, offsets, indices: Mutex::new(BTreeMap::new()) }
+        Targets { views, window, offsets, indices: Mutex::new(BTreeMap::new()) }
     }
 
     /// Pixels of all footprints.
@@ -81,12 +84,12 @@ impl Targets {
         self.offsets[self.offsets.len() - 1]
     }
 
-    /// The batches.
-    pub fn batches(&self) -> &[Arc<Batch>] {
-        &self.batches
+    /// The views.
+    pub fn views(&self) -> &[Arc<View>] {
+        &self.views
     }
 
-    /// The index for a raster of this shape: built once, shared by all scenes.
+    /// The index for a raster of this shape: built once, shared by all scenes of the window.
     fn index(&self, raster: &LayerRaster) -> Arc<BlockIndex> {
         let shape = (raster.size, raster.block, raster.ratio);
         let known = |m: &BTreeMap<Shape, Arc<BlockIndex>>| m.get(&shape).cloned();
@@ -100,25 +103,36 @@ impl Targets {
         built
     }
 
-    fn build(&self, ((cols, _), (block_cols, block_rows), ratio): Shape) -> BlockIndex {
-        let across = cols.div_ceil(block_cols.max(1)) as u32;
-        let (width, height) = (block_cols as u32 * ratio, block_rows as u32 * ratio);
-        let mut found: Vec<(u32, Segment)> = Vec::new();
+    /// The parts of all spans that lie within the raster, in its own columns and rows: `take(row, col, len, first)`.
+    fn clipped(&self, mut take: impl FnMut(u32, u32, u32, u32)) {
+        let w = &self.window;
         let mut first = 0u32;
-        for (_, footprint) in self.batches.iter().flat_map(|b| b.touching()) {
-            for span in footprint.spans() {
-                let row = (span.row % height) / ratio;
-                let (mut col, end) = (span.col, span.col + span.len);
-                while col < end {
-                    let block = col / width;
-                    let stop = end.min((block + 1) * width);
-                    let segment = Segment { row, col: col - block * width, len: stop - col, first };
-                    found.push(((span.row / height) * across + block, segment));
-                    first += stop - col;
-                    col = stop;
+        for (_, parcel) in self.views.iter().flat_map(|v| v.parcels()) {
+            for span in parcel.footprint.spans() {
+                let (start, end) = (span.col.max(w.col), (span.col + span.len).min(w.col + w.cols));
+                if (w.row..w.row + w.rows).contains(&span.row) && start < end {
+                    take(span.row - w.row, start - w.col, end - start, first + (start - span.col));
                 }
+                first += span.len;
             }
         }
+    }
+
+    fn build(&self, ((cols, _), (block_cols, block_rows), ratio): Shape) -> BlockIndex {
+        let across = cols.div_ceil(block_cols.max(1)) as u32;
+        let (width, height) = (block_cols.max(1) as u32 * ratio, block_rows.max(1) as u32 * ratio);
+        let mut found: Vec<(u32, Segment)> = Vec::new();
+        self.clipped(|row, start, len, mut first| {
+            let (mut col, end) = (start, start + len);
+            while col < end {
+                let block = col / width;
+                let stop = end.min((block + 1) * width);
+                let segment = Segment { row: (row % height) / ratio, col: col - block * width, len: stop - col, first };
+                found.push(((row / height) * across + block, segment));
+                first += stop - col;
+                col = stop;
+            }
+        });
         // Stable: within a block, footprint order.
         found.sort_by_key(|(block, _)| *block);
         let mut index =
@@ -186,7 +200,11 @@ pub fn extract(
     let mut account = Account { by_class: vec![0; Class::ALL.len()], ..Account::default() };
     let mut class = match &layout.mask {
         Some(mask) => read_mask(mask, targets, rule, effort, &mut account)?,
-        None => vec![Class::Clear as u8; n],
+        None => {
+            let mut class = vec![Class::Outside as u8; n];
+            targets.clipped(|_, _, len, first| class[first as usize..(first + len) as usize].fill(Class::Clear as u8));
+            class
+        }
     };
     let wanted_bits = layout.values.iter().filter_map(|v| v.asset.saturation_bit).fold(0u16, |bits, b| bits | 1 << b)
         | rule.occlusion_bit.map_or(0, |b| 1 << b);
@@ -256,17 +274,18 @@ fn for_blocks<T, G: Send>(
 where
     T: Readable,
 {
-    let decode = |handle: &Raster, block: usize, buffer: &mut Vec<T>| -> Result<G, Stop> {
+    let decode = |handle: &Blocks, block: usize, buffer: &mut Vec<T>| -> Result<G, Stop> {
         check(effort)?;
-        let (at, size) = window(raster, index.blocks[block]);
-        handle.read(at, size, buffer)?;
+        let (col, row) = index.blocks[block];
+        let (_, size) = window(raster, (col, row));
+        handle.read((col as usize, row as usize), size, buffer)?;
         Ok(gather(block, buffer, size.0))
     };
     if effort.threads <= 1 || blocks.len() < 2 {
         if blocks.is_empty() {
             return Ok(());
         }
-        let handle = Raster::open(&raster.asset.path)?;
+        let handle = Blocks::open(&raster.asset.path)?;
         let mut buffer = Vec::new();
         for block in blocks {
             let gathered = decode(&handle, *block, &mut buffer)?;
@@ -276,7 +295,7 @@ where
     }
     let gathered: Vec<Vec<G>> = chunks(blocks, effort.threads)
         .map(|chunk| {
-            let handle = Raster::open(&raster.asset.path)?;
+            let handle = Blocks::open(&raster.asset.path)?;
             let mut buffer = Vec::new();
             chunk.iter().map(|block| decode(&handle, *block, &mut buffer)).collect::<Result<Vec<G>, Stop>>()
         })
@@ -292,6 +311,9 @@ fn copy_segment<T: Copy>(s: &Segment, block: &[T], width: usize, ratio: u32, out
     let row = &block[s.row as usize * width..][..width];
     if ratio == 1 {
         out.extend_from_slice(&row[s.col as usize..(s.col + s.len) as usize]);
+    } else if ratio == 2 {
+        // The usual case, without a division a pixel.
+        out.extend((s.col..s.col + s.len).map(|c| row[(c >> 1) as usize]));
     } else {
         out.extend((s.col..s.col + s.len).map(|c| row[(c / ratio) as usize]));
     }
@@ -364,7 +386,7 @@ fn read_mask(
     effort: &Effort,
     account: &mut Account,
 ) -> Result<Vec<u8>, Stop> {
-    let mut class = vec![Class::Nodata as u8; targets.pixels()];
+    let mut class = vec![Class::Outside as u8; targets.pixels()];
     let index = targets.index(raster);
     if rule.dilate_m <= 0.0 {
         let blocks: Vec<usize> = (0..index.blocks.len()).collect();
@@ -465,12 +487,14 @@ impl BlockIndex {
 /// Statistics of one index over one parcel in one scene.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Observed {
-    /// Position of the parcel among the touching parcels of its batch.
+    /// Position of the parcel in its batch.
     pub parcel: usize,
     /// Position of the index in the layout.
     pub index: usize,
-    /// Sum of coverage fractions.
+    /// Sum of the coverage fractions within the scene's raster.
     pub pixels: f64,
+    /// Of these, where anything was measured, clear or not.
+    pub measured_px: f64,
     /// Statistics; `None` when no pixel was clear.
     pub stats: Option<ZonalStats>,
 }
@@ -483,16 +507,15 @@ struct Buffers {
     scratch: Scratch,
 }
 
-/// Statistics of every index over every parcel of a batch. `pixels` holds this batch alone.
-pub fn observe(batch: &Batch, pixels: &Pixels, indices: &[(String, Source)], threads: usize) -> Vec<Observed> {
+/// Statistics of every index over every parcel of a view. `pixels` holds this view alone.
+pub fn observe(view: &View, pixels: &Pixels, indices: &[(String, Source)], threads: usize) -> Vec<Observed> {
     let mut start = 0;
-    let parcels: Vec<(usize, &Footprint, usize)> = batch
-        .touching()
-        .enumerate()
-        .map(|(i, (_, footprint))| {
+    let parcels: Vec<(usize, &Footprint, usize)> = view
+        .parcels()
+        .map(|(position, parcel)| {
             let first = start;
-            start += footprint.pixels() as usize;
-            (i, footprint, first)
+            start += parcel.footprint.pixels() as usize;
+            (position, &parcel.footprint, first)
         })
         .collect();
     let one = |buffers: &mut Buffers, (parcel, footprint, first): &(usize, &Footprint, usize)| {
@@ -508,6 +531,25 @@ pub fn observe(batch: &Batch, pixels: &Pixels, indices: &[(String, Source)], thr
     found.into_iter().flatten().collect()
 }
 
+/// Sum of the coverage fractions of the pixels whose class passes; exactly the footprint's own when all do.
+pub fn coverage_where(footprint: &Footprint, class: &[u8], passes: impl Fn(u8) -> bool) -> f64 {
+    if class.iter().all(|c| passes(*c)) {
+        return footprint.coverage_px();
+    }
+    footprint.weights().zip(class).filter(|(_, c)| passes(**c)).fold(0.0, |sum, (w, _)| sum + w)
+}
+
+/// Statistics with the count of clear pixels equal to the count of pixels where all of them are clear: the two sums are
+/// made in different orders, and a share must not exceed 1 for that.
+pub fn snapped(stats: Option<ZonalStats>, pixels: f64) -> Option<ZonalStats> {
+    stats.map(|mut s| {
+        if s.clear_pixels > pixels * (1.0 - 1e-12) {
+            s.clear_pixels = pixels;
+        }
+        s
+    })
+}
+
 fn observe_parcel(
     parcel: usize,
     footprint: &Footprint,
@@ -517,6 +559,8 @@ fn observe_parcel(
     buffers: &mut Buffers,
 ) -> Vec<Observed> {
     let class = &pixels.class[range.clone()];
+    let in_raster = coverage_where(footprint, class, |c| c != Class::Outside as u8);
+    let measured_px = coverage_where(footprint, class, Class::was_measured);
     let any_clear = class.contains(&(Class::Clear as u8));
     if any_clear {
         buffers.bands.resize_with(pixels.layers.len(), Vec::new);
@@ -540,14 +584,14 @@ fn observe_parcel(
                     }
                 })
                 .flatten();
-            Observed { parcel, index: i, pixels: footprint.coverage_px(), stats }
+            Observed { parcel, index: i, pixels: in_raster, measured_px, stats: snapped(stats, in_raster) }
         })
         .collect()
 }
 
-/// Splits the pixels of all targets into those of each batch.
+/// Splits the pixels of all targets into those of each view.
 pub fn split(pixels: Pixels, targets: &Targets) -> Vec<Pixels> {
-    if targets.batches.len() == 1 {
+    if targets.views.len() == 1 {
         return vec![pixels];
     }
     targets

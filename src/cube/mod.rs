@@ -1,7 +1,8 @@
 //! The parcel cube: for every scene, the values of the footprint pixels alone. Decoded once, kept for good.
 //!
-//! A **batch** is a set of parcels on one grid with their footprints, kept in `footprint-HASH.parquet`; it is what a cube
-//! file is about. A **cube file** holds, for one scene and one batch, one row a parcel: its pixels in footprint order (by
+//! A **batch** is a set of parcels on one lattice ([`crate::geo::Lattice`]) with their footprints, kept in
+//! `footprint-HASH.parquet`; it is what a cube file is about. A **view** is the part of a batch that a scene's raster
+//! touches. A **cube file** holds, for one scene and one batch, one row a parcel of the view: its pixels in footprint order (by
 //! row, then column) as little-endian blobs, digital numbers as they were read, and a clear-sky class a pixel. Digital
 //! numbers of pixels that are not clear are the filler: blocks without a clear parcel pixel are never decoded. The file's
 //! metadata says how digital numbers become reflectance.
@@ -25,31 +26,19 @@ use crate::digest::Sha256;
 use crate::error::{Error, Result};
 use crate::gdal_io::SampleType;
 use crate::geo::coverage::{Footprint, Span};
-use crate::geo::grid::Grid;
+use crate::geo::grid::Window;
 use crate::imagery::Calibration;
 use layout::LayerRaster;
 
 /// Raise when footprints change for the same parcel and grid.
-const FOOTPRINT_VERSION: u32 = 1;
+const FOOTPRINT_VERSION: u32 = 2;
 /// Raise when a cube file changes for the same inputs.
-pub const CUBE_VERSION: u32 = 1;
+pub const CUBE_VERSION: u32 = 2;
 /// Pixels a row group holds at least, except the last: the unit in which pixels are read through time.
 const ROW_GROUP_PIXELS: usize = 1 << 18;
 
 /// Pixels a new batch holds at most, give or take one parcel: what one scene needs in memory follows from it.
 const BATCH_PIXELS: usize = 1 << 24;
-
-/// Folder name of a grid, from everything that makes it that grid.
-pub fn grid_id(grid: &Grid) -> String {
-    let number = |v: f64| format!("{v}").replace(['-', '.'], "_");
-    let size = if grid.pixel_x_m == grid.pixel_y_m {
-        format!("{}m", number(grid.pixel_x_m))
-    } else {
-        format!("{}x{}m", number(grid.pixel_x_m), number(grid.pixel_y_m))
-    };
-    let place = format!("{}-{}", number(grid.x_min), number(grid.y_max));
-    format!("{}-{size}-{place}-{}x{}", grid.crs.slug(), grid.cols, grid.rows)
-}
 
 /// What identifies a parcel's footprint on a grid.
 pub fn footprint_key(parcel: &Sha256, grid_id: &str) -> Sha256 {
@@ -63,11 +52,21 @@ pub struct BatchParcel {
     pub id: String,
     /// Identity of the footprint.
     pub key: Sha256,
-    /// Its pixels; `None` where the parcel does not touch the grid (kept, so that it is not computed again).
-    pub footprint: Option<Footprint>,
+    /// All of its pixels, in rows and columns of the lattice.
+    pub footprint: Footprint,
+    /// Rectangle around them.
+    pub window: Window,
 }
 
-/// Parcels on one grid.
+impl BatchParcel {
+    /// A parcel with its footprint.
+    pub fn new(id: String, key: Sha256, footprint: Footprint) -> Self {
+        let window = footprint.window();
+        BatchParcel { id, key, footprint, window }
+    }
+}
+
+/// Parcels on one lattice.
 #[derive(Debug, Clone)]
 pub struct Batch {
     /// Identity: the footprints it holds.
@@ -76,22 +75,65 @@ pub struct Batch {
     pub parcels: Vec<BatchParcel>,
 }
 
+/// The parcels of a batch that a raster touches, and their pixels one parcel after the other, those beyond the raster
+/// included.
+#[derive(Debug, Clone)]
+pub struct View {
+    /// The batch.
+    pub batch: Arc<Batch>,
+    /// Positions in it, ascending.
+    members: Vec<u32>,
+    /// Pixels of all members.
+    pixels: usize,
+}
+
+impl View {
+    /// The parcels of a batch that have a pixel within a window of the lattice.
+    pub fn new(batch: &Arc<Batch>, window: &Window) -> Self {
+        let touches = |p: &BatchParcel| {
+            let row = |s: &Span| Window { row: s.row, col: s.col, rows: 1, cols: s.len };
+            p.window.meets(window) && p.footprint.spans().iter().any(|s| row(s).meets(window))
+        };
+        let found = batch.parcels.iter().zip(0u32..).filter(|(p, _)| touches(p));
+        let members: Vec<u32> = found.map(|(_, i)| i).collect();
+        let pixels = members.iter().map(|m| batch.parcels[*m as usize].footprint.pixels() as usize).sum();
+        View { batch: batch.clone(), members, pixels }
+    }
+
+    /// Its parcels, with their positions in the batch.
+    pub fn parcels(&self) -> impl Iterator<Item = (usize, &BatchParcel)> {
+        self.members.iter().map(|m| (*m as usize, &self.batch.parcels[*m as usize]))
+    }
+
+    /// Pixels of all its parcels.
+    pub fn pixels(&self) -> usize {
+        self.pixels
+    }
+
+    /// How its parcels are cut into row groups, as ranges of its own order: the unit in which pixels are read back.
+    pub fn row_groups(&self) -> Vec<std::ops::Range<usize>> {
+        let mut groups = Vec::new();
+        let (mut start, mut size) = (0, 0);
+        for (n, (_, parcel)) in self.parcels().enumerate() {
+            size += parcel.footprint.pixels() as usize;
+            if size >= ROW_GROUP_PIXELS {
+                groups.push(start..n + 1);
+                (start, size) = (n + 1, 0);
+            }
+        }
+        if self.members.len() > start {
+            groups.push(start..self.members.len());
+        }
+        groups
+    }
+}
+
 impl Batch {
     /// A batch of these parcels.
     pub fn new(mut parcels: Vec<BatchParcel>) -> Self {
         parcels.sort_by(|a, b| (&a.id, a.key).cmp(&(&b.id, b.key)));
         let keys: String = parcels.iter().map(|p| p.key.to_string()).collect();
         Batch { digest: Sha256::of(keys.as_bytes()), parcels }
-    }
-
-    /// Parcels that touch the grid.
-    pub fn touching(&self) -> impl Iterator<Item = (&BatchParcel, &Footprint)> {
-        self.parcels.iter().filter_map(|p| Some((p, p.footprint.as_ref()?)))
-    }
-
-    /// Pixels of all footprints.
-    pub fn pixels(&self) -> usize {
-        self.touching().map(|(_, f)| f.pixels() as usize).sum()
     }
 
     /// File name.
@@ -131,16 +173,14 @@ impl Batch {
         let mut coverage = Vec::with_capacity(self.parcels.len());
         for parcel in &self.parcels {
             let (mut s, mut p) = (Vec::new(), Vec::new());
-            if let Some(f) = &parcel.footprint {
-                for span in f.spans() {
-                    s.extend([span.row, span.col, span.len].iter().flat_map(|v| v.to_le_bytes()));
-                }
-                for (position, fraction) in f.partial() {
-                    p.extend(position.to_le_bytes());
-                    p.extend(fraction.to_le_bytes());
-                }
+            for span in parcel.footprint.spans() {
+                s.extend([span.row, span.col, span.len].iter().flat_map(|v| v.to_le_bytes()));
             }
-            coverage.push(parcel.footprint.as_ref().map_or(0.0, Footprint::coverage_px));
+            for (position, fraction) in parcel.footprint.partial() {
+                p.extend(position.to_le_bytes());
+                p.extend(fraction.to_le_bytes());
+            }
+            coverage.push(parcel.footprint.coverage_px());
             spans.append_value(s);
             partial.append_value(p);
         }
@@ -184,10 +224,10 @@ impl Batch {
                     .chunks_exact(12)
                     .map(|c| (u32_at(&c[..4]), c[4..].try_into().map(f64::from_le_bytes).unwrap_or(f64::NAN)))
                     .collect();
-                let footprint = if s.is_empty() { None } else { Some(Footprint::from_parts(s, p).map_err(damaged)?) };
+                let footprint = Footprint::from_parts(s, p).map_err(damaged)?;
                 let key = serde_json::from_value(serde_json::Value::String(keys.value(i).to_owned()))
                     .map_err(|e| damaged(e.to_string()))?;
-                parcels.push(BatchParcel { id: ids.value(i).to_owned(), key, footprint });
+                parcels.push(BatchParcel::new(ids.value(i).to_owned(), key, footprint));
             }
         }
         Ok(Batch::new(parcels))
@@ -204,15 +244,15 @@ pub struct Found {
     pub failed: Vec<(Sha256, String)>,
 }
 
-/// Finds or makes every wanted footprint of a grid: the batches in the folder that hold some, then new batches of what is
-/// left. `wanted` maps keys to parcel ids; `compute` makes the footprint of a key, `None` where it does not touch the grid.
+/// Finds or makes every wanted footprint of a lattice: the batches in the folder that hold some, then new batches of what is
+/// left. `wanted` maps keys to parcel ids; `compute` makes the footprint of a key.
 ///
 /// # Errors
 /// A damaged batch file.
 pub fn batches(
     folder: &Path,
     wanted: &BTreeMap<Sha256, String>,
-    compute: impl Fn(&Sha256) -> std::result::Result<Option<Footprint>, String> + Sync,
+    compute: impl Fn(&Sha256) -> std::result::Result<Footprint, String> + Sync,
 ) -> Result<Found> {
     use rayon::prelude::*;
     let mut files: Vec<PathBuf> = match std::fs::read_dir(folder) {
@@ -238,14 +278,14 @@ pub fn batches(
     }
     let mut left: Vec<(&String, Sha256)> = left.iter().map(|key| (&wanted[key], *key)).collect();
     left.sort();
-    let computed: Vec<(String, Sha256, std::result::Result<Option<Footprint>, String>)> =
+    let computed: Vec<(String, Sha256, std::result::Result<Footprint, String>)> =
         left.par_iter().map(|(id, key)| ((*id).clone(), *key, compute(key))).collect();
     let (mut new, mut failed, mut parcels, mut pixels) = (Vec::new(), Vec::new(), Vec::new(), 0usize);
     for (id, key, result) in computed {
         match result {
             Ok(footprint) => {
-                pixels += footprint.as_ref().map_or(0, |f| f.pixels() as usize);
-                parcels.push(BatchParcel { id, key, footprint });
+                pixels += footprint.pixels() as usize;
+                parcels.push(BatchParcel::new(id, key, footprint));
                 if pixels >= BATCH_PIXELS {
                     new.push(Batch::new(std::mem::take(&mut parcels)));
                     pixels = 0;
@@ -278,12 +318,15 @@ pub struct CubeLayer {
 impl CubeLayer {
     /// Description of a raster's samples.
     pub fn of(raster: &LayerRaster) -> Self {
+        // A float code is compared as the float that a sample is; what is not finite is no measurement anyway, and JSON
+        // has no word for it.
+        let code = |c: &f64| if raster.sample == SampleType::F32 { f64::from(*c as f32) } else { *c };
         CubeLayer {
             name: raster.layer.name(),
             asset: raster.asset.name.clone(),
             sample: raster.sample,
             calibration: raster.asset.calibration,
-            invalid_dn: raster.asset.invalid_dn.clone(),
+            invalid_dn: raster.asset.invalid_dn.iter().map(code).filter(|c| c.is_finite()).collect(),
         }
     }
 }
@@ -338,7 +381,11 @@ impl Samples {
             let b = layer.invalid_dn.get(1).copied().unwrap_or(f64::NAN);
             out.extend(v.iter().zip(class).map(|(dn, class)| {
                 let dn: f64 = (*dn).into();
-                if *class != 0 || dn == a || dn == b { f64::NAN } else { layer.calibration.apply(dn) }
+                if *class != 0 || dn == a || dn == b || !dn.is_finite() {
+                    f64::NAN
+                } else {
+                    layer.calibration.apply(dn)
+                }
             }));
             for code in layer.invalid_dn.iter().skip(2) {
                 for (o, dn) in out.iter_mut().zip(v) {
@@ -396,7 +443,7 @@ fn cube_schema(layers: &[CubeLayer]) -> SchemaRef {
 ///
 /// # Errors
 /// The file system's answer.
-pub fn write(path: &Path, batch: &Batch, pixels: &Pixels, facts: &SceneFacts) -> Result<()> {
+pub fn write(path: &Path, view: &View, pixels: &Pixels, facts: &SceneFacts) -> Result<()> {
     let layers: Vec<CubeLayer> = pixels.layers.iter().map(|(l, _)| l.clone()).collect();
     let schema = cube_schema(&layers);
     let json = |v: serde_json::Result<String>| v.map_err(|e| Error::Internal(format!("cube metadata: {e}")));
@@ -404,17 +451,16 @@ pub fn write(path: &Path, batch: &Batch, pixels: &Pixels, facts: &SceneFacts) ->
         ("lintan.version", env!("CARGO_PKG_VERSION").to_owned()),
         ("lintan.scene", json(serde_json::to_string(facts))?),
         ("lintan.layers", json(serde_json::to_string(&layers))?),
-        ("lintan.batch", batch.digest.to_string()),
+        ("lintan.batch", view.batch.digest.to_string()),
     ];
-    let groups = row_groups(batch);
+    let parcels: Vec<&BatchParcel> = view.parcels().map(|(_, p)| p).collect();
     let mut start = 0;
-    let batches = groups.into_iter().map(|members| {
-        let parcels: Vec<(&BatchParcel, &Footprint)> =
-            batch.touching().skip(members.start).take(members.len()).collect();
+    let batches = view.row_groups().into_iter().map(|members| {
+        let parcels = &parcels[members];
         let mut class = BinaryBuilder::new();
         let mut columns: Vec<BinaryBuilder> = layers.iter().map(|_| BinaryBuilder::new()).collect();
-        for (_, footprint) in &parcels {
-            let range = start..start + footprint.pixels() as usize;
+        for parcel in parcels {
+            let range = start..start + parcel.footprint.pixels() as usize;
             class.append_value(&pixels.class[range.clone()]);
             for (builder, (_, samples)) in columns.iter_mut().zip(&pixels.layers) {
                 builder.append_value(samples.bytes(range.clone()));
@@ -422,9 +468,9 @@ pub fn write(path: &Path, batch: &Batch, pixels: &Pixels, facts: &SceneFacts) ->
             start = range.end;
         }
         let mut arrays: Vec<ArrayRef> = vec![
-            Arc::new(StringArray::from_iter_values(parcels.iter().map(|(p, _)| &p.id))),
-            Arc::new(StringArray::from_iter_values(parcels.iter().map(|(p, _)| p.key.to_string()))),
-            Arc::new(UInt32Array::from_iter_values(parcels.iter().map(|(_, f)| f.pixels()))),
+            Arc::new(StringArray::from_iter_values(parcels.iter().map(|p| &p.id))),
+            Arc::new(StringArray::from_iter_values(parcels.iter().map(|p| p.key.to_string()))),
+            Arc::new(UInt32Array::from_iter_values(parcels.iter().map(|p| p.footprint.pixels()))),
             Arc::new(class.finish()),
         ];
         arrays.extend(columns.iter_mut().map(|c| Arc::new(c.finish()) as ArrayRef));
@@ -432,25 +478,6 @@ pub fn write(path: &Path, batch: &Batch, pixels: &Pixels, facts: &SceneFacts) ->
     });
     columnar::write(path, &schema, batches, &metadata, Profile::Pixels)?;
     Ok(())
-}
-
-/// How the touching parcels of a batch are cut into row groups: the same for every scene of the grid, so that a block of
-/// parcels is read through time by its group number.
-pub fn row_groups(batch: &Batch) -> Vec<std::ops::Range<usize>> {
-    let mut groups = Vec::new();
-    let (mut start, mut size, mut n) = (0, 0, 0);
-    for (_, footprint) in batch.touching() {
-        size += footprint.pixels() as usize;
-        n += 1;
-        if size >= ROW_GROUP_PIXELS {
-            groups.push(start..n);
-            (start, size) = (n, 0);
-        }
-    }
-    if n > start {
-        groups.push(start..n);
-    }
-    groups
 }
 
 /// Reads one row group of a cube file, or all of it.

@@ -8,7 +8,7 @@ use arrow::array::{Array, ArrayRef, Float64Array, StringArray};
 use arrow::datatypes::{DataType, SchemaRef};
 
 use super::extract::Observed;
-use super::{Batch, SceneFacts};
+use super::{SceneFacts, View};
 use crate::columnar::{self, Profile, Reader, column, field};
 use crate::error::{Error, Result};
 use crate::imagery::mask::Class;
@@ -26,7 +26,14 @@ fn schema() -> SchemaRef {
         field("parcel_id", DataType::Utf8, false, "1", "parcel"),
         field("footprint_key", DataType::Utf8, false, "1", "footprint"),
         field("index", DataType::Utf8, false, "1", "spectral index"),
-        field("pixels", DataType::Float64, false, "pixel", "sum of coverage fractions"),
+        field("pixels", DataType::Float64, false, "pixel", "sum of coverage fractions within the raster"),
+        field(
+            "measured_px",
+            DataType::Float64,
+            false,
+            "pixel",
+            "sum of coverage fractions where anything was measured",
+        ),
     ];
     fields.extend(STATISTICS.map(|s| field(s, DataType::Float64, true, "1", "null when nothing was clear")));
     columnar::schema(fields)
@@ -39,25 +46,26 @@ pub fn by_class(class: &[u8]) -> BTreeMap<String, u64> {
     Class::ALL.iter().map(|c| (c.name(), counts[*c as usize])).filter(|(_, n)| *n > 0).collect()
 }
 
-/// Writes the statistics of one scene over one batch.
+/// Writes the statistics of one scene over one view.
 ///
 /// # Errors
 /// The file system's answer.
 pub fn write(
     path: &Path,
-    batch: &Batch,
+    view: &View,
     indices: &[String],
     observed: &[Observed],
     facts: &SceneFacts,
     classes: &BTreeMap<String, u64>,
 ) -> Result<()> {
-    let parcels: Vec<_> = batch.touching().map(|(p, _)| p).collect();
+    let parcels = &view.batch.parcels;
     let schema = schema();
     let mut columns: Vec<ArrayRef> = vec![
         Arc::new(StringArray::from_iter_values(observed.iter().map(|o| &parcels[o.parcel].id))),
         Arc::new(StringArray::from_iter_values(observed.iter().map(|o| parcels[o.parcel].key.to_string()))),
         Arc::new(StringArray::from_iter_values(observed.iter().map(|o| &indices[o.index]))),
         Arc::new(Float64Array::from_iter_values(observed.iter().map(|o| o.pixels))),
+        Arc::new(Float64Array::from_iter_values(observed.iter().map(|o| o.measured_px))),
     ];
     for i in 0..STATISTICS.len() {
         let column = observed.iter().map(|o| o.stats.as_ref().map(|s| values(s)[i]));
@@ -81,8 +89,10 @@ pub struct PartRow<'a> {
     pub footprint_key: &'a str,
     /// Index.
     pub index: &'a str,
-    /// Sum of coverage fractions.
+    /// Sum of the coverage fractions within the scene's raster.
     pub pixels: f64,
+    /// Of these, where anything was measured.
+    pub measured_px: f64,
     /// Statistics; `None` when nothing was clear.
     pub stats: Option<ZonalStats>,
 }
@@ -97,6 +107,7 @@ pub fn for_each_row(path: &Path, mut take: impl FnMut(PartRow)) -> Result<()> {
         let keys: &StringArray = column(&batch, "footprint_key", path)?;
         let names: &StringArray = column(&batch, "index", path)?;
         let pixels: &Float64Array = column(&batch, "pixels", path)?;
+        let measured: &Float64Array = column(&batch, "measured_px", path)?;
         let statistics = STATISTICS.iter().map(|s| column(&batch, s, path)).collect::<Result<Vec<&Float64Array>>>()?;
         for i in 0..batch.num_rows() {
             let v = |k: usize| statistics[k].value(i);
@@ -118,6 +129,7 @@ pub fn for_each_row(path: &Path, mut take: impl FnMut(PartRow)) -> Result<()> {
                 footprint_key: keys.value(i),
                 index: names.value(i),
                 pixels: pixels.value(i),
+                measured_px: measured.value(i),
                 stats,
             });
         }

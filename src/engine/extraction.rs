@@ -10,12 +10,17 @@ use super::plan::{Plan, PlannedScene, Task, bytes_per_pixel};
 use super::{Event, Progress, local};
 use crate::config::Settings;
 use crate::cube::extract::{Effort, MaskRule, Stop, Targets, extract, observe, split};
-use crate::cube::{self, Batch, part};
+use crate::cube::{self, View, part};
 use crate::error::{Error, Quarantine, Result, Stage};
+use crate::geo::grid::Window;
 use crate::imagery::mask::MaskTable;
 
-/// A grid and the batches on it that a scene is extracted for.
-type TargetKey = (String, Vec<usize>);
+/// A grid, the raster's window on it, and the batches that a scene is extracted for.
+type TargetKey = (String, Window, Vec<usize>);
+
+/// Targets that are kept for the next scene. Sentinel-2 tiles always cover the same window; Landsat scenes seldom do, and
+/// theirs must not pile up.
+const TARGETS_KEPT: usize = 16;
 
 /// The extraction of all pending scenes.
 pub struct Extraction<'a> {
@@ -92,8 +97,8 @@ impl<'a> Extraction<'a> {
 
     fn bytes(&self, task: &Task) -> u64 {
         let scene = &self.plan.scenes[task.scene];
-        let pixels: usize =
-            task.batches.iter().map(|b| self.plan.grids[&scene.facts.grid_id].batches[*b].pixels()).sum();
+        let views = self.plan.grids[&scene.facts.grid_id].views(scene);
+        let pixels: usize = task.batches.iter().map(|b| views[*b].pixels()).sum();
         let dense = match &scene.layout.mask {
             Some(m) if self.settings.options.observe.mask_dilate_m > 0.0 => 3 * (m.size.0 * m.size.1) as u64,
             _ => 0,
@@ -101,12 +106,19 @@ impl<'a> Extraction<'a> {
         pixels as u64 * bytes_per_pixel(&scene.layout) + dense
     }
 
-    fn targets(&self, grid_id: &str, batches: &[usize]) -> Arc<Targets> {
-        let key = (grid_id.to_owned(), batches.to_vec());
-        let make =
-            || Arc::new(Targets::new(batches.iter().map(|b| self.plan.grids[grid_id].batches[*b].clone()).collect()));
+    fn targets(&self, scene: &PlannedScene, batches: &[usize]) -> Arc<Targets> {
+        let key = (scene.facts.grid_id.clone(), scene.window, batches.to_vec());
+        let make = || {
+            let views = self.plan.grids[&scene.facts.grid_id].views(scene);
+            Arc::new(Targets::new(batches.iter().map(|b| views[*b].clone()).collect(), scene.window))
+        };
         match self.targets.lock() {
-            Ok(mut map) => map.entry(key).or_insert_with(make).clone(),
+            Ok(mut map) => {
+                if map.len() >= TARGETS_KEPT && !map.contains_key(&key) {
+                    map.clear();
+                }
+                map.entry(key).or_insert_with(make).clone()
+            }
             Err(_) => make(),
         }
     }
@@ -116,7 +128,7 @@ impl<'a> Extraction<'a> {
         if self.cancel.load(Ordering::Relaxed) {
             return Err(Error::Interrupted);
         }
-        let targets = self.targets(&scene.facts.grid_id, &task.batches);
+        let targets = self.targets(scene, &task.batches);
         if self.observe_stored(scene, &targets, threads)? {
             return Ok(());
         }
@@ -147,32 +159,32 @@ impl<'a> Extraction<'a> {
         };
         self.decoded.fetch_add(account.blocks_decoded, Ordering::Relaxed);
         self.spared.fetch_add(account.blocks_spared, Ordering::Relaxed);
-        for (batch, pixels) in targets.batches().iter().zip(split(pixels, &targets)) {
-            let path = scene.cube_path(self.root, batch).ok_or_else(|| undigested(scene))?;
-            cube::write(&path, batch, &pixels, &scene.facts)?;
-            self.observe(scene, batch, &pixels, threads)?;
+        for (view, pixels) in targets.views().iter().zip(split(pixels, &targets)) {
+            let path = scene.cube_path(self.root, &view.batch).ok_or_else(|| undigested(scene))?;
+            cube::write(&path, view, &pixels, &scene.facts)?;
+            self.observe(scene, view, &pixels, threads)?;
         }
         Ok(())
     }
 
     /// Statistics from pixels that are in the store already. False: some are not, decode.
     fn observe_stored(&self, scene: &PlannedScene, targets: &Targets, threads: usize) -> Result<bool> {
-        let paths: Vec<PathBuf> = targets.batches().iter().filter_map(|b| scene.cube_path(self.root, b)).collect();
-        if paths.len() < targets.batches().len() || !paths.iter().all(|p| p.exists()) {
+        let paths: Vec<PathBuf> = targets.views().iter().filter_map(|v| scene.cube_path(self.root, &v.batch)).collect();
+        if paths.len() < targets.views().len() || !paths.iter().all(|p| p.exists()) {
             return Ok(false);
         }
-        for (batch, path) in targets.batches().iter().zip(&paths) {
+        for (view, path) in targets.views().iter().zip(&paths) {
             let (pixels, _) = cube::read(path, None)?;
-            self.observe(scene, batch, &pixels, threads)?;
+            self.observe(scene, view, &pixels, threads)?;
         }
         Ok(true)
     }
 
-    fn observe(&self, scene: &PlannedScene, batch: &Batch, pixels: &cube::Pixels, threads: usize) -> Result<()> {
-        let path = scene.observations_path(self.root, batch).ok_or_else(|| undigested(scene))?;
-        let observed = observe(batch, pixels, &scene.layout.indices, threads);
+    fn observe(&self, scene: &PlannedScene, view: &View, pixels: &cube::Pixels, threads: usize) -> Result<()> {
+        let path = scene.observations_path(self.root, &view.batch).ok_or_else(|| undigested(scene))?;
+        let observed = observe(view, pixels, &scene.layout.indices, threads);
         let names: Vec<String> = scene.layout.indices.iter().map(|(id, _)| id.clone()).collect();
-        part::write(&path, batch, &names, &observed, &scene.facts, &part::by_class(&pixels.class))
+        part::write(&path, view, &names, &observed, &scene.facts, &part::by_class(&pixels.class))
     }
 
     /// Scenes that were set aside, blocks decoded, blocks spared.

@@ -12,14 +12,15 @@ use serde::Serialize;
 use super::{Event, Progress};
 use crate::config::Settings;
 use crate::cube::layout::{Layout, Wanted, lay_out};
-use crate::cube::{self, Batch, CUBE_VERSION, CubeLayer, SceneFacts, footprint_key, grid_id};
+use crate::cube::{self, Batch, CUBE_VERSION, CubeLayer, SceneFacts, View, footprint_key};
 use crate::digest::Sha256;
-use crate::error::{Error, Quarantine, Reason, Result, Stage};
+use crate::error::{Error, Quarantine, Reason, Result, Stage, Subject};
 use crate::gdal_io;
 use crate::geo::area::planar_area_m2;
-use crate::geo::coverage::footprint;
+use crate::geo::coverage::lattice_footprint;
 use crate::geo::crs::{Crs, Transform};
-use crate::geo::grid::Grid;
+use crate::geo::grid::Window;
+use crate::geo::lattice::Lattice;
 use crate::imagery::catalog::{self, Duplicate};
 use crate::imagery::sensor::{MaskLayout, Sensors};
 use crate::imagery::{Layer, Scene, archive, dark};
@@ -28,7 +29,7 @@ use crate::record::manifest::Input;
 use crate::record::store::{self, Inputs};
 
 /// Raise when the statistics change for the same cube.
-const OBSERVATION_VERSION: u32 = 1;
+pub const OBSERVATION_VERSION: u32 = 2;
 
 /// A scene that will be observed.
 pub struct PlannedScene {
@@ -36,6 +37,8 @@ pub struct PlannedScene {
     pub scene: Scene,
     /// Its rasters on its grid.
     pub layout: Arc<Layout>,
+    /// The part of the lattice that its rasters cover.
+    pub window: Window,
     /// Facts for the cube file.
     pub facts: SceneFacts,
     /// Everything that its pixels depend on; `None` when a file's digest is not known yet and was not to be made.
@@ -64,16 +67,25 @@ impl PlannedScene {
     }
 }
 
-/// One grid and its footprints.
+/// One lattice and its footprints. Scenes whose rasters are windows of it share them.
 pub struct GridPlan {
-    /// The grid.
-    pub grid: Grid,
+    /// The lattice.
+    pub lattice: Lattice,
     /// Batches in order; those from `known` on are new and not written yet.
     pub batches: Vec<Arc<Batch>>,
     /// How many batches were in the store.
     pub known: usize,
     /// The footprints of this run's parcels.
     pub wanted: BTreeMap<Sha256, Member>,
+    /// What a raster of each occurring window sees of each batch.
+    views: BTreeMap<Window, Vec<Arc<View>>>,
+}
+
+impl GridPlan {
+    /// What a scene sees of each batch, in batch order.
+    pub fn views(&self, scene: &PlannedScene) -> &[Arc<View>] {
+        self.views.get(&scene.window).map_or(&[], Vec::as_slice)
+    }
 }
 
 /// A parcel of this run on a grid.
@@ -181,13 +193,14 @@ pub fn plan(
         }
     }
 
-    let (grids, touched) = plan_grids(settings, &parcels, &scenes, progress, &mut quarantined)?;
+    let (grids, touched) = plan_grids(settings, &parcels, &scenes, progress, cancel, &mut quarantined)?;
     if !scenes.is_empty() {
+        let told: BTreeSet<String> =
+            quarantined.iter().filter(|q| q.subject == Subject::Parcel).map(|q| q.id.clone()).collect();
         for (position, parcel) in parcels.parcels.iter().enumerate() {
-            if !touched.contains(&position)
-                && !quarantined.iter().any(|q| q.id == parcel.id && q.stage == Stage::Extract)
-            {
-                let message = "found no scene whose raster covers it, expected one; check the CRS of the layer and the scene folders";
+            if !touched.contains(&position) && !told.contains(&parcel.id) {
+                let message = "found no scene whose raster covers it, expected one; check the CRS of the layer and the \
+                               scene folders";
                 quarantined.push(Quarantine::parcel(&parcel.id, Stage::Extract, Reason::OutsideImagery, message));
             }
         }
@@ -199,8 +212,9 @@ pub fn plan(
             scene.observations_path(&settings.out, batch).is_none_or(|p| !p.exists())
                 || scene.cube_path(&settings.out, batch).is_none_or(|p| !p.exists())
         };
+        let views = grid.views(scene);
         let pending: Vec<usize> =
-            (0..grid.batches.len()).filter(|b| grid.batches[*b].pixels() > 0 && missing(&grid.batches[*b])).collect();
+            (0..views.len()).filter(|b| views[*b].pixels() > 0 && missing(&grid.batches[*b])).collect();
         if !pending.is_empty() {
             tasks.push(Task { scene: position, batches: pending });
         }
@@ -232,6 +246,9 @@ enum ScenePlanError {
 struct SceneKey<'a> {
     version: u32,
     facts: &'a SceneFacts,
+    window: Window,
+    /// Digest of the sensor's description: what its mask values mean.
+    sensor: Sha256,
     layers: Vec<(CubeLayer, u32, Option<u8>, Sha256)>,
     mask: Option<(u32, Sha256, &'a [u8], f64)>,
     saturation: Option<(u32, Sha256)>,
@@ -245,12 +262,19 @@ fn plan_scene(
     digest_all: bool,
 ) -> std::result::Result<PlannedScene, ScenePlanError> {
     let layout = lay_out(&scene, wanted).map_err(ScenePlanError::Fault)?;
+    let lattice = Lattice::of(&layout.grid);
     let facts = SceneFacts {
         scene_id: scene.id.clone(),
         sensor: scene.sensor.clone(),
         acquired_ms: scene.acquired_at.as_millisecond(),
-        grid_id: grid_id(&layout.grid),
+        grid_id: lattice.id(),
     };
+    let window = lattice.window(&layout.grid).ok_or_else(|| {
+        ScenePlanError::Fault(crate::error::SceneFault::new(
+            Reason::MisalignedGrid,
+            format!("found a raster at ({}, {}), expected projected coordinates", layout.grid.x_min, layout.grid.y_max),
+        ))
+    })?;
     let digest = |path: &Path| -> std::result::Result<Option<store::InputFile>, ScenePlanError> {
         if digest_all {
             return inputs.get(path).map(Some).map_err(|e| match e {
@@ -319,7 +343,8 @@ fn plan_scene(
         Some(raster) => Some((raster.ratio, list(&raster.asset.path)?)),
         None => None,
     };
-    let key = SceneKey { version: CUBE_VERSION, facts: &facts, layers, mask, saturation };
+    let sensor = scene.spec.digest;
+    let key = SceneKey { version: CUBE_VERSION, facts: &facts, window, sensor, layers, mask, saturation };
     let key = if complete { Some(Sha256::of_json(&key).map_err(ScenePlanError::Error)?) } else { None };
     // Pixels against the catalog's word: once for the same files and the same word.
     let agreed = key.filter(|_| scene.offset_by_catalog).map(|key| format!("offset agrees with pixels: {key}"));
@@ -329,7 +354,7 @@ fn plan_scene(
             inputs.note(&fact);
         }
     }
-    Ok(PlannedScene { layout: Arc::new(layout), facts, key, inputs: listed, scene })
+    Ok(PlannedScene { layout: Arc::new(layout), window, facts, key, inputs: listed, scene })
 }
 
 /// Grids of the scenes, with the footprints of the parcels that touch them; and which parcels touch any.
@@ -338,32 +363,32 @@ fn plan_grids(
     parcels: &ParcelSet,
     scenes: &[PlannedScene],
     progress: Progress,
+    cancel: &AtomicBool,
     quarantined: &mut Vec<Quarantine>,
 ) -> Result<(BTreeMap<String, GridPlan>, BTreeSet<usize>)> {
-    let mut by_id: BTreeMap<&str, &Grid> = BTreeMap::new();
+    let mut by_id: BTreeMap<&str, (Lattice, BTreeSet<Window>)> = BTreeMap::new();
     for scene in scenes {
-        by_id.insert(&scene.facts.grid_id, &scene.layout.grid);
+        let lattice = || (Lattice::of(&scene.layout.grid), BTreeSet::new());
+        by_id.entry(&scene.facts.grid_id).or_insert_with(lattice).1.insert(scene.window);
     }
-    let mut projected: BTreeMap<&Crs, Vec<std::result::Result<MultiPolygon<f64>, String>>> = BTreeMap::new();
+    let mut projected: BTreeMap<Crs, Vec<std::result::Result<MultiPolygon<f64>, String>>> = BTreeMap::new();
     progress(Event::Begin("footprints", "grids", by_id.len() as u64));
     let mut grids = BTreeMap::new();
     let mut touched = BTreeSet::new();
-    for (id, grid) in by_id {
-        if !projected.contains_key(&grid.crs) {
-            projected.insert(&grid.crs, project(parcels, &grid.crs));
+    for (id, (lattice, windows)) in by_id {
+        if cancel.load(Ordering::Relaxed) {
+            return Err(Error::Interrupted);
         }
-        let polygons = &projected[&grid.crs];
-        let bounds = grid.bounds();
+        let polygons = projected.entry(lattice.crs.clone()).or_insert_with(|| project(parcels, &lattice.crs));
+        let rasters: Vec<[f64; 4]> = windows.iter().map(|w| lattice.grid(w).bounds()).collect();
+        let in_view = |r: geo::Rect<f64>| {
+            rasters.iter().any(|b| r.max().x > b[0] && r.min().x < b[2] && r.max().y > b[1] && r.min().y < b[3])
+        };
         let mut wanted = BTreeMap::new();
-        for (position, (parcel, polygon)) in parcels.parcels.iter().zip(polygons).enumerate() {
+        for (position, (parcel, polygon)) in parcels.parcels.iter().zip(polygons.iter()).enumerate() {
             match polygon.as_ref().map(|p| p.bounding_rect()) {
-                Ok(Some(r))
-                    if r.max().x > bounds[0]
-                        && r.min().x < bounds[2]
-                        && r.max().y > bounds[1]
-                        && r.min().y < bounds[3] =>
-                {
-                    let whole_px = polygon.as_ref().map_or(f64::NAN, planar_area_m2) / grid.pixel_area_m2();
+                Ok(Some(r)) if in_view(r) => {
+                    let whole_px = polygon.as_ref().map_or(f64::NAN, planar_area_m2) / lattice.pixel_area_m2();
                     wanted.insert(footprint_key(&parcel.digest, id), Member { position, whole_px });
                 }
                 Ok(_) => {}
@@ -374,7 +399,11 @@ fn plan_grids(
             wanted.iter().map(|(k, m)| (*k, parcels.parcels[m.position].id.clone())).collect();
         let folder = store::grid_folder(&settings.out, id);
         let compute = |key: &Sha256| match &polygons[wanted[key].position] {
-            Ok(polygon) => footprint(polygon, grid).map_err(|e| e.to_string()),
+            Ok(polygon) => match lattice_footprint(polygon, &lattice) {
+                Ok(Some(footprint)) => Ok(footprint),
+                Ok(None) => Err("found a polygon that covers no part of any pixel".to_owned()),
+                Err(e) => Err(e.to_string()),
+            },
             Err(e) => Err(e.clone()),
         };
         let found = cube::batches(&folder, &names, compute)?;
@@ -382,12 +411,16 @@ fn plan_grids(
             let parcel = &parcels.parcels[wanted[key].position];
             quarantined.push(Quarantine::parcel(&parcel.id, Stage::Extract, Reason::InvalidGeometry, why.clone()));
         }
-        for batch in found.known.iter().chain(&found.new) {
-            touched.extend(batch.touching().filter_map(|(p, _)| Some(wanted.get(&p.key)?.position)));
-        }
         let known = found.known.len();
-        let batches = found.known.into_iter().chain(found.new).map(Arc::new).collect();
-        grids.insert(id.to_owned(), GridPlan { grid: grid.clone(), batches, known, wanted });
+        let batches: Vec<Arc<Batch>> = found.known.into_iter().chain(found.new).map(Arc::new).collect();
+        let views: BTreeMap<Window, Vec<Arc<View>>> = windows
+            .into_par_iter()
+            .map(|w| (w, batches.iter().map(|b| Arc::new(View::new(b, &w))).collect::<Vec<_>>()))
+            .collect();
+        for view in views.values().flatten() {
+            touched.extend(view.parcels().filter_map(|(_, p)| Some(wanted.get(&p.key)?.position)));
+        }
+        grids.insert(id.to_owned(), GridPlan { lattice, batches, known, wanted, views });
         progress(Event::Advance(1));
     }
     progress(Event::End);

@@ -21,9 +21,10 @@
 
 use std::fmt;
 
-use geo::{LineString, MultiPolygon};
+use geo::{BoundingRect, LineString, MultiPolygon};
 
 use crate::geo::grid::{Grid, Window};
+use crate::geo::lattice::Lattice;
 
 /// Fractions this close to 0 or 1 are rounding noise, in pixels.
 const NOISE_PX: f64 = 1e-10;
@@ -228,6 +229,26 @@ pub fn footprint(polygon: &MultiPolygon<f64>, grid: &Grid) -> Result<Option<Foot
         }
     }
     boundary.sweep()
+}
+
+/// The footprint of a whole polygon on a lattice, in the lattice's rows and columns. Computed on the part of the lattice
+/// around the polygon, so that no digits are lost to a distant origin.
+///
+/// # Errors
+/// As [`footprint`], and a polygon beyond the lattice's reach.
+pub fn lattice_footprint(polygon: &MultiPolygon<f64>, lattice: &Lattice) -> Result<Option<Footprint>, CoverageError> {
+    let Some(bounds) = polygon.bounding_rect() else { return Ok(None) };
+    let (min, max) = (bounds.min(), bounds.max());
+    let window =
+        lattice.window_around([min.x, min.y, max.x, max.y]).ok_or(CoverageError::Coordinate { x: max.x, y: max.y })?;
+    let found = footprint(polygon, &lattice.grid(&window))?;
+    Ok(found.map(|mut f| {
+        for span in &mut f.spans {
+            span.row += window.row;
+            span.col += window.col;
+        }
+        f
+    }))
 }
 
 /// A point in local pixel coordinates: columns eastwards, rows downwards, from a pixel corner near the polygon.

@@ -32,7 +32,7 @@ pub struct Grid {
 }
 
 /// A rectangle of pixels within a grid.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Window {
     /// First row.
@@ -113,6 +113,17 @@ impl Grid {
                 finer.pixel_y_m,
             );
         aligned.then_some(k)
+    }
+}
+
+impl Window {
+    /// True when the two share a pixel.
+    #[must_use]
+    pub fn meets(&self, other: &Window) -> bool {
+        let apart = |a: u32, n: u32, b: u32, m: u32| {
+            u64::from(a) + u64::from(n) <= u64::from(b) || u64::from(b) + u64::from(m) <= u64::from(a)
+        };
+        !apart(self.row, self.rows, other.row, other.rows) && !apart(self.col, self.cols, other.col, other.cols)
     }
 }
 

@@ -7,9 +7,11 @@ pub mod area;
 pub mod coverage;
 pub mod crs;
 pub mod grid;
+pub mod lattice;
 pub mod outline;
 
 pub use area::{geodesic_area_m2, geodesic_perimeter_m, planar_area_m2};
-pub use coverage::{CoverageError, Footprint, Span, footprint};
+pub use coverage::{CoverageError, Footprint, Span, footprint, lattice_footprint};
 pub use crs::Crs;
 pub use grid::{Grid, Window};
+pub use lattice::Lattice;

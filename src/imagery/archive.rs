@@ -78,6 +78,12 @@ impl Archive {
                 format!("found a {kind} archive that cannot be read ({e}), expected a whole one; fetch it again"),
             )
         })?;
+        if archive.names.is_empty() {
+            return Err(SceneFault::new(
+                Reason::BadMetadata,
+                format!("found a {kind} archive without a file, expected a product; fetch it again"),
+            ));
+        }
         archive.names.sort();
         Ok(archive)
     }
@@ -153,8 +159,7 @@ impl Archive {
         const SHOWN: usize = 5;
         let shown: Vec<&str> = self.names.iter().take(SHOWN).map(String::as_str).collect();
         match self.names.len() {
-            0 => "no file".into(),
-            1 => format!("one file ({})", shown[0]),
+            0 | 1 => format!("one file ({})", shown.join(", ")),
             n if n <= SHOWN => format!("{n} files ({})", shown.join(", ")),
             n => format!("{n} files ({}, ...)", shown.join(", ")),
         }

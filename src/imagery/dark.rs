@@ -13,7 +13,7 @@ use std::path::Path;
 
 use super::{Asset, Band, Layer, Scene};
 use crate::error::{Reason, SceneFault};
-use crate::gdal_io::Raster;
+use crate::gdal_io::{Blocks, Raster};
 
 /// Windows in each direction, and their size in pixels of the scene classification.
 const WINDOWS: usize = 4;
@@ -127,8 +127,8 @@ fn sample(mask: &Asset, band: &Asset) -> Option<Vec<(u16, f64)>> {
     if [&mask.path, &band.path].iter().any(|p: &&std::path::PathBuf| is_url(p)) {
         return None;
     }
-    let (classes, values) = (Raster::open(&mask.path).ok()?, Raster::open(&band.path).ok()?);
-    let (from, to) = (classes.grid().clone(), values.grid().clone());
+    let (mask_raster, band_raster) = (Raster::open(&mask.path).ok()?, Raster::open(&band.path).ok()?);
+    let (from, to) = (mask_raster.grid(), band_raster.grid());
     if from.crs != to.crs {
         return None;
     }
@@ -137,6 +137,7 @@ fn sample(mask: &Asset, band: &Asset) -> Option<Vec<(u16, f64)>> {
     if w == 0 || h == 0 {
         return None;
     }
+    let (classes, values) = (Blocks::open(&mask.path).ok()?, Blocks::open(&band.path).ok()?);
     let mut out = Vec::with_capacity(WINDOWS * WINDOWS * w * h);
     let (mut class, mut value): (Vec<u16>, Vec<f32>) = (Vec::new(), Vec::new());
     for window in 0..WINDOWS * WINDOWS {
@@ -152,8 +153,8 @@ fn sample(mask: &Asset, band: &Asset) -> Option<Vec<(u16, f64)>> {
         };
         let (Some(first), Some(last)) = (at(c0, r0), at(c0 + w - 1, r0 + h - 1)) else { continue };
         let (width, height) = (last.0 - first.0 + 1, last.1 - first.1 + 1);
-        classes.read((c0, r0), (w, h), &mut class).ok()?;
-        values.read(first, (width, height), &mut value).ok()?;
+        classes.look((c0, r0), (w, h), &mut class).ok()?;
+        values.look(first, (width, height), &mut value).ok()?;
         for r in 0..h {
             for c in 0..w {
                 let Some((col, row)) = at(c0 + c, r0 + r) else { continue };

@@ -10,7 +10,7 @@ use super::archive::Place;
 use super::sensor::{SensorSpec, Sensors};
 use super::{Asset, Calibration, Layer, Scene};
 use crate::error::{Reason, SceneFault};
-use crate::gdal_io::Raster;
+use crate::gdal_io;
 
 /// Files of granules among `names`: granule id -> (band, name). `HLS.S30.T50RLV.2020123T024551.v2.0.B04.tif`.
 pub fn granules<'a>(names: impl Iterator<Item = &'a str>) -> BTreeMap<String, Vec<(String, String)>> {
@@ -61,16 +61,15 @@ impl Tags {
     /// # Errors
     /// The raster cannot be opened.
     pub fn read(path: &Path) -> Result<Tags, SceneFault> {
-        let raster = Raster::open(path)?;
+        let keys =
+            ["SPACECRAFT_NAME", "PRODUCT_URI", "LANDSAT_PRODUCT_ID", "TILE_ID", "SENSING_TIME", "HLS_PROCESSING_TIME"];
+        let [spacecraft, uri, landsat, tile, sensed, processed] = gdal_io::tags(path, keys)?;
         // Where two source products were joined, values are joined as well: "a; b" or "a + b".
-        let first = |key: &str| {
-            raster
-                .tag(key)
-                .and_then(|v| v.split([';', ',', '+']).next().map(|p| p.trim().to_owned()))
-                .filter(|v| !v.is_empty())
+        let first = |value: Option<String>| {
+            value.and_then(|v| v.split([';', ',', '+']).next().map(|p| p.trim().to_owned())).filter(|v| !v.is_empty())
         };
         let by_product = || {
-            let source = first("PRODUCT_URI").or_else(|| first("LANDSAT_PRODUCT_ID")).or_else(|| first("TILE_ID"))?;
+            let source = first(uri).or_else(|| first(landsat)).or_else(|| first(tile))?;
             let unit = source.chars().nth(2).filter(|c| c.is_ascii_alphabetic());
             match (source.get(..2)?, source.get(2..4)?) {
                 ("S2", _) => Some(format!("sentinel-2{}", unit?.to_ascii_lowercase())),
@@ -79,9 +78,9 @@ impl Tags {
             }
         };
         Ok(Tags {
-            platform: first("SPACECRAFT_NAME").or_else(by_product),
-            sensed_at: first("SENSING_TIME"),
-            processed_at: first("HLS_PROCESSING_TIME"),
+            platform: first(spacecraft).or_else(by_product),
+            sensed_at: first(sensed),
+            processed_at: first(processed),
         })
     }
 

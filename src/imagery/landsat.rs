@@ -31,6 +31,11 @@ pub fn is_metadata(name: &str) -> bool {
     SUFFIXES.iter().any(|suffix| name.ends_with(suffix))
 }
 
+/// What one acquisition of one path and row has in common, wherever it is told; `023` is `23`.
+pub fn acquisition(sensor: &str, date: &str, path: &str, row: &str) -> String {
+    format!("{sensor}/{date}/{}/{}", path.trim_start_matches('0'), row.trim_start_matches('0'))
+}
+
 /// Reads a product by its metadata file.
 ///
 /// # Errors
@@ -115,11 +120,11 @@ pub fn read(place: &Place, file: &str, source: &str, sensors: &Sensors) -> Resul
         assets.insert(layer, vec![Asset::codes(place.raster(raster), name, pixel_m)]);
     }
     Ok(Scene {
-        acquisition: format!(
-            "{sensor}/{}/{}/{}",
+        acquisition: acquisition(
+            &sensor,
             need(image, "DATE_ACQUIRED")?,
             need(image, "WRS_PATH")?,
-            need(image, "WRS_ROW")?
+            need(image, "WRS_ROW")?,
         ),
         id,
         sensor,

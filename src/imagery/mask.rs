@@ -42,11 +42,13 @@ pub enum Class {
     Occluded = 13,
     /// Within the configured distance of cloud, cirrus or shadow.
     Dilated = 14,
+    /// Beyond the edge of the scene's raster.
+    Outside = 15,
 }
 
 impl Class {
     /// All classes, by their number.
-    pub const ALL: [Class; 15] = [
+    pub const ALL: [Class; 16] = [
         Class::Clear,
         Class::Nodata,
         Class::Saturated,
@@ -62,6 +64,7 @@ impl Class {
         Class::Water,
         Class::Occluded,
         Class::Dilated,
+        Class::Outside,
     ];
 
     /// Name as in records.
@@ -70,6 +73,11 @@ impl Class {
             Ok(serde_json::Value::String(s)) => s,
             _ => String::new(),
         }
+    }
+
+    /// Whether a class number says that the sensor measured anything there, cloud included.
+    pub fn was_measured(class: u8) -> bool {
+        class != Class::Nodata as u8 && class != Class::Outside as u8
     }
 
     /// Grows into its neighbourhood when dilation is asked for.

@@ -8,6 +8,7 @@ use serde::Deserialize;
 
 use super::Band;
 use super::mask::Class;
+use crate::digest::Sha256;
 use crate::error::{Error, Result};
 
 const FILES: [(&str, &str); 5] = [
@@ -18,10 +19,16 @@ const FILES: [(&str, &str); 5] = [
     ("hls-l30", include_str!("../../configs/sensors/hls-l30.toml")),
 ];
 
+/// Slope and offset of reflectance for each band.
+pub type BandAdjustments = BTreeMap<Band, (f64, f64)>;
+
 /// One sensor family.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SensorSpec {
+    /// Digest of the file: a changed description is another description.
+    #[serde(skip, default = "no_digest")]
+    pub digest: Sha256,
     /// Name of the file.
     pub id: String,
     /// For people.
@@ -43,7 +50,7 @@ pub struct SensorSpec {
     pub given_indices: Vec<String>,
     /// Adjustments to another sensor's bandpass: set -> sensor id -> band -> (slope, offset) of reflectance.
     #[serde(default)]
-    pub bandpass: BTreeMap<String, BTreeMap<String, BTreeMap<Band, (f64, f64)>>>,
+    pub bandpass: BTreeMap<String, BTreeMap<String, BandAdjustments>>,
 }
 
 impl SensorSpec {
@@ -52,6 +59,10 @@ impl SensorSpec {
     pub fn bandpass(&self, set: &str, sensor: &str, band: Band) -> Option<(f64, f64)> {
         self.bandpass.get(set)?.get(sensor)?.get(&band).copied()
     }
+}
+
+fn no_digest() -> Sha256 {
+    Sha256::of(b"")
 }
 
 /// One band of a family.
@@ -127,7 +138,7 @@ impl Sensors {
             .iter()
             .map(|(name, text)| {
                 toml::from_str::<SensorSpec>(text)
-                    .map(Arc::new)
+                    .map(|spec| Arc::new(SensorSpec { digest: Sha256::of(text.as_bytes()), ..spec }))
                     .map_err(|e| Error::Internal(format!("sensor file {name}: {e}")))
             })
             .collect::<Result<_>>()

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use super::sensor::{MaskLayout, SensorSpec, Sensors};
-use super::{Asset, Band, Calibration, Layer, Scene, Stated, hls, sentinel2};
+use super::{Asset, Band, Calibration, Layer, Scene, Stated, hls, landsat, sentinel2};
 use crate::error::{Reason, SceneFault};
 use crate::geo::crs::Crs;
 
@@ -174,6 +174,9 @@ pub fn read(item: &Value, file: &Path, source: &str, remote: bool, sensors: &Sen
             parts.into_iter().find_map(sentinel2::compact_time)
         });
         (sentinel2::acquisition(datatake.as_deref().unwrap_or(when), tile), baseline)
+    } else if let (Some(path), Some(row)) = (string("landsat:wrs_path"), string("landsat:wrs_row")) {
+        let date = acquired_at.to_zoned(jiff::tz::TimeZone::UTC).date().to_string();
+        (landsat::acquisition(&sensor, &date, path, row), None)
     } else {
         (format!("stac/{id}"), baseline)
     };
@@ -460,6 +463,14 @@ mod tests {
         assert_eq!(scene(&by_id).expect("scene").acquisition, "HLS.L30.T50RLV.2020124T024551");
         by_id["properties"]["platform"] = json!("sentinel-2a");
         assert_eq!(scene(&by_id).map_err(|f| f.reason).err(), Some(Reason::Unsupported));
+    }
+
+    #[test]
+    fn a_landsat_item_names_the_acquisition_as_the_product_does() {
+        let facts = json!([{"scale": 2.75e-5, "offset": -0.2, "nodata": 0}]);
+        let properties = json!({"landsat:wrs_path": "023", "landsat:wrs_row": "028"});
+        let s = scene(&item("landsat-8", properties, json!({"red": {"href": "a.tif", "raster:bands": facts}})));
+        assert_eq!(s.expect("scene").acquisition, landsat::acquisition("L8", "2022-06-01", "23", "28"));
     }
 
     #[test]

@@ -93,8 +93,19 @@ pub struct Manifest {
     pub seconds: BTreeMap<&'static str, f64>,
     /// Identity of everything the tables depend on: a later run that finds the same keeps them.
     pub results_key: Sha256,
-    /// The first parcels in a few figures.
+    /// The most disturbed parcels in a few figures.
     pub summary: Vec<ParcelSummary>,
+    /// What became of parcels that several scenes of one pass saw.
+    pub passes: PassAccount,
+}
+
+/// What became of parcels that several scenes of one pass saw.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PassAccount {
+    /// Rows of scenes that the preferred scene made superfluous.
+    pub rows_left_out: u64,
+    /// Rows whose pixels completed those of the preferred scene.
+    pub rows_merged: u64,
 }
 
 /// One parcel in a few figures.

@@ -5,7 +5,8 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
-use std::time::{Duration, UNIX_EPOCH};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -21,11 +22,12 @@ pub struct Store {
 }
 
 impl Store {
-    /// Takes the output folder; makes it when it is not there. With `wait`, waits for another run to end.
+    /// Takes the output folder; makes it when it is not there. With `wait`, waits for another run to end, until the flag in
+    /// it is set.
     ///
     /// # Errors
-    /// [`Error::Locked`] when another run holds it.
-    pub fn open(root: &Path, wait: bool) -> Result<Self> {
+    /// [`Error::Locked`] when another run holds it, [`Error::Interrupted`] when the wait was broken off.
+    pub fn open(root: &Path, wait: Option<&AtomicBool>) -> Result<Self> {
         fs::create_dir_all(root).map_err(Error::io("create", root))?;
         let path = root.join(".lock");
         let mut lock = OpenOptions::new()
@@ -35,15 +37,22 @@ impl Store {
             .truncate(false)
             .open(&path)
             .map_err(Error::io("open", &path))?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) if wait => lock.lock().map_err(Error::io("lock", &path))?,
-            Err(TryLockError::WouldBlock) => {
-                let mut holder = String::new();
-                let _ = lock.read_to_string(&mut holder);
-                return Err(Error::Locked { path: root.to_path_buf(), holder: holder.trim().to_owned() });
+        loop {
+            match lock.try_lock() {
+                Ok(()) => break,
+                Err(TryLockError::Error(e)) => return Err(Error::io("lock", &path)(e)),
+                Err(TryLockError::WouldBlock) => {}
             }
-            Err(TryLockError::Error(e)) => return Err(Error::io("lock", &path)(e)),
+            match wait {
+                Some(cancel) if cancel.load(Ordering::Relaxed) => return Err(Error::Interrupted),
+                // Polled, so that a request to stop is heard while waiting.
+                Some(_) => std::thread::sleep(Duration::from_millis(200)),
+                None => {
+                    let mut holder = String::new();
+                    let _ = lock.read_to_string(&mut holder);
+                    return Err(Error::Locked { path: root.to_path_buf(), holder: holder.trim().to_owned() });
+                }
+            }
         }
         let host = fs::read_to_string("/etc/hostname").unwrap_or_default();
         let note = format!("process {} on {}\n", std::process::id(), host.trim());
@@ -93,8 +102,9 @@ pub struct InputFile {
     pub size: u64,
     /// Digest of the content.
     pub sha256: Sha256,
-    /// Time of last change, nanoseconds since 1970; a file whose size and time are unchanged is not read again.
-    modified_ns: u64,
+    /// Times of the last change of content and of the file's record, and its number: while these and the size stay, the
+    /// file is not read again. The second time catches copies that keep the first.
+    stamp: [i64; 5],
 }
 
 /// Digests of input files, remembered between runs.
@@ -120,9 +130,9 @@ impl Inputs {
         if let Some(known) = self.peek(path) {
             return Ok(known);
         }
-        let modified_ns = modified_ns(&fs::metadata(path).map_err(Error::io("read", path))?);
+        let stamp = stamp(&fs::metadata(path).map_err(Error::io("read", path))?);
         let (sha256, size) = Sha256::of_file(path)?;
-        let input = InputFile { size, sha256, modified_ns };
+        let input = InputFile { size, sha256, stamp };
         if let Ok(mut known) = self.known.lock() {
             known.insert(path.to_string_lossy().into_owned(), input.clone());
         }
@@ -133,13 +143,13 @@ impl Inputs {
     pub fn peek(&self, path: &Path) -> Option<InputFile> {
         let now = fs::metadata(path).ok()?;
         let known = self.known.lock().ok()?.get(path.to_string_lossy().as_ref()).cloned()?;
-        (known.size == now.len() && known.modified_ns == modified_ns(&now)).then_some(known)
+        (known.size == now.len() && known.stamp == stamp(&now)).then_some(known)
     }
 
     /// Remembers that something was found to hold, so that it is not looked into again.
     pub fn note(&self, fact: &str) {
         if let Ok(mut known) = self.known.lock() {
-            known.insert(fact.to_owned(), InputFile { size: 0, sha256: Sha256::of(fact.as_bytes()), modified_ns: 0 });
+            known.insert(fact.to_owned(), InputFile { size: 0, sha256: Sha256::of(fact.as_bytes()), stamp: [0; 5] });
         }
     }
 
@@ -159,9 +169,9 @@ impl Inputs {
     }
 }
 
-fn modified_ns(m: &fs::Metadata) -> u64 {
-    let since = m.modified().ok().and_then(|t| t.duration_since(UNIX_EPOCH).ok()).unwrap_or(Duration::ZERO);
-    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+fn stamp(m: &fs::Metadata) -> [i64; 5] {
+    use std::os::unix::fs::MetadataExt;
+    [m.mtime(), m.mtime_nsec(), m.ctime(), m.ctime_nsec(), i64::from_ne_bytes(m.ino().to_ne_bytes())]
 }
 
 #[cfg(test)]
@@ -171,13 +181,13 @@ mod tests {
     #[test]
     fn a_second_holder_is_refused_and_the_lock_ends_with_the_first() {
         let dir = tempfile::tempdir().expect("tempdir");
-        let first = Store::open(dir.path(), false).expect("free");
-        match Store::open(dir.path(), false) {
+        let first = Store::open(dir.path(), None).expect("free");
+        match Store::open(dir.path(), None) {
             Err(Error::Locked { holder, .. }) => assert!(holder.contains("process"), "{holder}"),
             _ => panic!("expected to be refused"),
         }
         drop(first);
-        assert!(Store::open(dir.path(), false).is_ok());
+        assert!(Store::open(dir.path(), None).is_ok());
     }
 
     #[test]

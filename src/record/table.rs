@@ -98,12 +98,19 @@ pub struct ObservationRow {
     pub index: Arc<str>,
     /// Sum of coverage fractions.
     pub pixels: f64,
+    /// Area of the whole parcel in pixels, also where the scene holds only a part of it. No column: it is the parcel's.
+    pub whole_px: f64,
     /// Statistics; `None` when nothing was clear.
     pub stats: Option<ZonalStats>,
 }
 
 impl ObservationRow {
-    /// Clear share of the parcel.
+    /// Clear share of the whole parcel: what an assessment goes by, since a corner in view says little of the rest.
+    pub fn seen_share(&self) -> f64 {
+        self.stats.as_ref().map_or(0.0, |s| s.clear_pixels / self.whole_px)
+    }
+
+    /// Clear share of what the scene holds of the parcel.
     pub fn clear_fraction(&self) -> f64 {
         self.stats.as_ref().map_or(0.0, |s| s.clear_pixels / self.pixels)
     }

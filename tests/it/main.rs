@@ -1,5 +1,14 @@
-//! Tests of the whole: one binary, so that it is linked once.
+//! Integration tests: the built program on the images in `testdata/`, copied where they are to be damaged.
 
+mod cli;
+mod docs;
+mod faults;
+mod golden;
+mod layering;
+mod parity;
 mod pixels;
 mod reference;
+mod regression;
+mod resume;
 mod scenes;
+mod support;

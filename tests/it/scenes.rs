@@ -12,7 +12,7 @@ use gdal::spatial_ref::SpatialRef;
 use gdal::{DriverManager, Metadata};
 use lintan::cube::layout::{Bandpass, Layout, Wanted, lay_out};
 use lintan::error::{Reason, SceneFault};
-use lintan::gdal_io::Raster;
+use lintan::gdal_io::{Blocks, Raster};
 use lintan::imagery::catalog::{self, Catalog};
 use lintan::imagery::sensor::Sensors;
 use lintan::imagery::{Scene, dark};
@@ -61,7 +61,7 @@ fn pixels(layout: &Layout) -> Vec<(f64, f64, f64, Vec<f32>)> {
     rasters
         .map(|r| {
             let mut samples: Vec<f32> = Vec::new();
-            Raster::open(&r.asset.path).expect("open").read((0, 0), r.size, &mut samples).expect("read");
+            Blocks::open(&r.asset.path).expect("open").look((0, 0), r.size, &mut samples).expect("read");
             let c = r.asset.calibration;
             (c.pre, c.scale, c.post, samples)
         })
@@ -594,7 +594,7 @@ fn a_catalog_that_is_wrong_about_the_offset_is_found_out() {
                 let raster = Raster::open(&asset.path).expect("open");
                 let size = (raster.grid().cols as usize, raster.grid().rows as usize);
                 let mut samples: Vec<f32> = Vec::new();
-                raster.read((0, 0), size, &mut samples).expect("read");
+                Blocks::open(&asset.path).expect("open").look((0, 0), size, &mut samples).expect("read");
                 let more: Vec<i16> = samples.iter().map(|v| if *v == 0.0 { 0 } else { *v as i16 + 1000 }).collect();
                 asset.path = folder.path().join(format!("{}-{}.tif", scene.id, asset.name));
                 write_raster(&asset.path, raster.grid(), &more);
