@@ -78,7 +78,11 @@ fn view(random: &mut Random, n: usize) -> View {
         let footprint = lattice_footprint(polygon, &lattice).expect("stars are valid").expect("stars have pixels");
         BatchParcel::new(format!("P{i:06}"), Sha256::of(&i.to_le_bytes()), footprint)
     });
-    View::new(&Arc::new(Batch::new(parcels.collect())), &lattice.window(&grid).expect("a tile is on its lattice"))
+    View::new(
+        &Arc::new(Batch::new(parcels.collect())),
+        &lattice.window(&grid).expect("a tile is on its lattice"),
+        |_| true,
+    )
 }
 
 /// Runs of clear and of cloudy pixels, as clouds make them; digital numbers with noise, a few of them nodata.

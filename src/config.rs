@@ -292,11 +292,26 @@ fn syntax(path: &Path, text: &str, e: &toml::de::Error) -> Error {
         let help = format!("add `{missing}`; configs/example.toml shows every key");
         (missing, "nothing".to_owned(), "a value".to_owned(), help)
     } else {
+        let value = || -> Option<String> {
+            let content = text.lines().nth(line?.checked_sub(1)?)?;
+            Some(content.split_once('=')?.1.split('#').next()?.trim().to_owned())
+        };
+        let key = key_on_line().unwrap_or_default();
         let (found, expected) = match message.split_once(", expected ") {
             Some((found, expected)) => (found.to_owned(), expected.to_owned()),
+            None if !key.is_empty() && value().is_some() => (
+                format!("{} ({})", value().unwrap_or_default(), message.replace('\n', " ")),
+                "a value that can be used".to_owned(),
+            ),
             None => (message.clone(), "valid TOML with the keys of configs/example.toml".to_owned()),
         };
-        (key_on_line().unwrap_or_default(), found, expected, "correct that line".to_owned())
+        (key, found, expected, "correct that line".to_owned())
+    };
+    let section = line.and_then(|l| text.lines().take(l).filter(|t| t.trim_start().starts_with('[')).last());
+    let section = section.map(|s| s.trim().trim_matches(['[', ']']).to_owned()).filter(|s| *s != field);
+    let field = match section {
+        Some(section) if !field.is_empty() && !field.contains('.') => format!("{section}.{field}"),
+        _ => field,
     };
     ConfigError { path: path.to_path_buf(), line, field, found, expected, help }.into()
 }
@@ -484,7 +499,10 @@ mod tests {
     #[test]
     fn a_misspelt_key_names_line_and_remedy() {
         let e = error("[observe]\npixle_m = 10\n");
-        assert_eq!((e.line, e.field.as_str(), e.help.as_str()), (Some(9), "pixle_m", "did you mean `pixel_m`?"));
+        assert_eq!(
+            (e.line, e.field.as_str(), e.help.as_str()),
+            (Some(9), "observe.pixle_m", "did you mean `pixel_m`?")
+        );
         assert!(e.expected.contains("pixel_m"), "{e}");
     }
 
@@ -515,6 +533,6 @@ mod tests {
             assert!(!e.found.is_empty() && !e.expected.is_empty() && !e.help.is_empty(), "{e:?}");
         }
         let e = error("[biomass.tier1_cover]\nindex_full = 0.9\n");
-        assert_eq!(e.field, "index_bare", "site properties have no default: {e}");
+        assert_eq!(e.field, "biomass.tier1_cover.index_bare", "site properties have no default: {e}");
     }
 }

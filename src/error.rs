@@ -87,6 +87,14 @@ pub enum Error {
         /// What is expected.
         expected: String,
     },
+    /// No parcel lies in a usable scene.
+    #[error("nothing was observed: no parcel lies in any of {scenes} scenes that can be used; earlier tables are kept")]
+    NothingObserved {
+        /// Scenes whose metadata could be read.
+        scenes: usize,
+        /// Scenes and parcels that were set aside.
+        quarantined: Vec<Quarantine>,
+    },
     /// Ctrl-C, or a request to stop.
     #[error("stopped on request; finished work is kept, run again to go on")]
     Interrupted,
@@ -109,6 +117,9 @@ impl Error {
             Error::Input { help, .. } if !help.is_empty() => Some(help),
             Error::Locked { .. } => {
                 Some("wait for the other run to end, start with --wait, or give this project its own [output] dir")
+            }
+            Error::NothingObserved { .. } => {
+                Some("check the CRS of the parcel layer, the days and the folders under [scenes]")
             }
             Error::Integrity { .. } => Some("remove the file and run again: it will be made anew"),
             Error::Io { source, .. } => match source.kind() {
@@ -139,6 +150,7 @@ impl Error {
             Error::Io { .. } => "io",
             Error::Locked { .. } => "locked",
             Error::Integrity { .. } => "integrity",
+            Error::NothingObserved { .. } => "nothing_observed",
             Error::Interrupted => "interrupted",
             Error::Internal(_) => "internal",
         }

@@ -95,11 +95,11 @@ impl<'a> Gather<'a> {
                 let shared: [Arc<str>; 3] =
                     [&scene.scene.id, &scene.scene.sensor, &scene.facts.grid_id].map(|t| t.as_str().into());
                 let mut found = Vec::new();
-                for (b, view) in self.plan.grids[&scene.facts.grid_id].views(scene).iter().enumerate() {
+                for (b, view) in scene.views.iter().enumerate() {
                     if view.pixels() == 0 || !concerned[scene.facts.grid_id.as_str()].contains(&b) {
                         continue;
                     }
-                    let path = scene.observations_path(self.root, &view.batch).ok_or_else(|| undigested(scene))?;
+                    let path = scene.observations_path(self.root, view).ok_or_else(|| undigested(scene))?;
                     part::for_each_row(&path, |row| {
                         let Some(place) = placed.get(row.footprint_key).filter(|p| p.batch == b) else { return };
                         let Some(index) = names.get(row.index) else { return };
@@ -227,9 +227,8 @@ impl<'a> Gather<'a> {
 
     /// Classes and index of one parcel in one scene, from the cube.
     fn parcel_pixels(&self, scene: &PlannedScene, place: &Placement, index: &str) -> Result<Part> {
-        let grid = &self.plan.grids[&scene.facts.grid_id];
-        let view = &grid.views(scene)[place.batch];
-        let path = scene.cube_path(self.root, &view.batch).ok_or_else(|| undigested(scene))?;
+        let view = &scene.views[place.batch];
+        let path = scene.cube_path(self.root, view).ok_or_else(|| undigested(scene))?;
         let lost = || Error::Internal(format!("parcel {} is not in {}", place.position, path.display()));
         let at = view.parcels().position(|(ordinal, _)| ordinal == place.ordinal).ok_or_else(lost)?;
         let groups = view.row_groups();

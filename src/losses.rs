@@ -106,7 +106,7 @@ impl Losses<'_> {
             // Scenes before and after by (batch, position in the batch).
             let mut seen: BTreeMap<(usize, usize), [i64; 2]> = BTreeMap::new();
             for (s, window) in &scenes[id.as_str()] {
-                for (b, view) in grid.views(&self.plan.scenes[*s]).iter().enumerate() {
+                for (b, view) in self.plan.scenes[*s].views.iter().enumerate() {
                     view.parcels().for_each(|(ordinal, _)| seen.entry((b, ordinal)).or_default()[*window] += 1);
                 }
             }
@@ -143,14 +143,14 @@ impl Losses<'_> {
             let Some((_, source)) = scene.layout.indices.iter().find(|(i, _)| *i == self.params.index) else {
                 continue;
             };
-            let view = &block.grid.views(scene)[block.batch];
+            let view = &scene.views[block.batch];
             let members: Vec<(usize, &BatchParcel)> = view.parcels().collect();
             for (group, range) in view.row_groups().into_iter().enumerate() {
                 let members = &members[range];
                 if !members.iter().any(|(ordinal, _)| first.contains_key(ordinal)) {
                     continue;
                 }
-                let path = scene.cube_path(self.root, batch).ok_or_else(|| undigested(scene))?;
+                let path = scene.cube_path(self.root, view).ok_or_else(|| undigested(scene))?;
                 let (pixels, _) = cube::read(&path, Some(group))?;
                 let values = index_values(&pixels, source);
                 let mut at = 0;

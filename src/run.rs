@@ -111,6 +111,10 @@ pub fn run(settings: &Settings, behaviour: &Behaviour) -> Result<Summary> {
     let set_aside: Vec<Quarantine> = plan.quarantined.iter().cloned().chain(faults).collect();
 
     let used = used_scenes(&plan, &set_aside);
+    if !used.iter().any(|s| plan.scenes[*s].views.iter().any(|v| v.pixels() > 0)) {
+        // Before anything is replaced: the tables of an earlier run stay.
+        return Err(Error::NothingObserved { scenes: plan.scenes.len(), quarantined: set_aside });
+    }
     let results = results_key(settings, &plan, &used, &set_aside)?;
     let made = match kept_tables(store.root(), &results) {
         Some(kept) => {
@@ -268,8 +272,8 @@ fn scene_records(plan: &Plan, used: &[usize], root: &Path) -> Result<Vec<SceneRe
         .map(|s| {
             let scene = &plan.scenes[*s];
             let mut classes: BTreeMap<String, u64> = BTreeMap::new();
-            for view in plan.grids.get(&scene.facts.grid_id).map_or(&[][..], |g| g.views(scene)) {
-                let Some(path) = scene.observations_path(root, &view.batch).filter(|p| p.exists()) else { continue };
+            for view in &scene.views {
+                let Some(path) = scene.observations_path(root, view).filter(|p| p.exists()) else { continue };
                 for (class, n) in part::read_by_class(&path)? {
                     *classes.entry(class).or_default() += n;
                 }

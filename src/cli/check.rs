@@ -7,10 +7,10 @@ use lintan::error::Result;
 use lintan::run::look;
 
 use super::progress::Bars;
-use super::{Common, Format, list_quarantined, print_json, text};
+use super::{Common, Format, LogFormat, list_quarantined, print_json, text};
 
 /// Prints the effective configuration and the work plan.
-pub fn check(common: &Common, bars: &Bars, cancel: &AtomicBool) -> Result<u8> {
+pub fn check(common: &Common, log: LogFormat, bars: &Bars, cancel: &AtomicBool) -> Result<u8> {
     let settings = common.settings()?;
     let plan = look(&settings, &|e| bars.event(e), cancel)?;
     match common.format {
@@ -27,7 +27,7 @@ pub fn check(common: &Common, bars: &Bars, cancel: &AtomicBool) -> Result<u8> {
             describe(&plan)?;
         }
     }
-    list_quarantined(&plan.quarantined);
+    list_quarantined(&plan.quarantined, log);
     Ok(if plan.quarantined.is_empty() { 0 } else { 3 })
 }
 

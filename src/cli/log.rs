@@ -1,6 +1,6 @@
 //! Log lines on standard error, above the progress bar where there is one.
 
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
@@ -18,7 +18,8 @@ pub fn start(quiet: bool, verbose: u8, json: bool, bars: Bars) {
     let builder = tracing_subscriber::fmt()
         .with_env_filter(EnvFilter::new(level))
         .with_writer(AboveBars(bars))
-        .with_target(false);
+        .with_target(false)
+        .with_ansi(std::io::stderr().is_terminal());
     let result = if json { builder.json().flatten_event(true).try_init() } else { builder.without_time().try_init() };
     if let Err(e) = result {
         eprintln!("no log: {e}");

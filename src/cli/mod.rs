@@ -83,6 +83,13 @@ impl Common {
     }
 }
 
+/// How `run` behaves besides the configuration.
+struct Manners {
+    wait: bool,
+    allow_quarantine: bool,
+    log: LogFormat,
+}
+
 #[derive(Subcommand)]
 enum Command {
     /// Validate configuration and inputs and print the work plan; write nothing.
@@ -125,13 +132,21 @@ pub fn main() -> ExitCode {
         tracing::warn!("Ctrl-C will stop at once: {e}");
     }
     let result = match &cli.command {
-        Command::Check(common) => check::check(common, &bars, &cancel),
-        Command::Run { common, wait, allow_quarantine } => run::run(common, *wait, *allow_quarantine, &bars, &cancel),
-        Command::Status(common) => status::status(common, &bars, &cancel),
+        Command::Check(common) => check::check(common, cli.log_format, &bars, &cancel),
+        Command::Run { common, wait, allow_quarantine } => run::run(
+            common,
+            Manners { wait: *wait, allow_quarantine: *allow_quarantine, log: cli.log_format },
+            &bars,
+            &cancel,
+        ),
+        Command::Status(common) => status::status(common, cli.log_format, &bars, &cancel),
     };
     match result {
         Ok(code) => ExitCode::from(code),
         Err(e) => {
+            if let Error::NothingObserved { quarantined, .. } = &e {
+                list_quarantined(quarantined, cli.log_format);
+            }
             report(&e, cli.log_format == LogFormat::Json);
             ExitCode::from(e.exit_code())
         }
@@ -150,6 +165,12 @@ fn report(e: &Error, json: bool) {
             object.insert("found".into(), c.found.clone().into());
             object.insert("expected".into(), c.expected.clone().into());
         }
+        if let (Error::Input { path, what, found, expected, .. }, Some(object)) = (e, fields.as_object_mut()) {
+            object.insert("file".into(), path.display().to_string().into());
+            object.insert("field".into(), what.clone().into());
+            object.insert("found".into(), found.clone().into());
+            object.insert("expected".into(), expected.clone().into());
+        }
         eprintln!("{fields}");
         return;
     }
@@ -160,8 +181,19 @@ fn report(e: &Error, json: bool) {
 }
 
 /// Lists what was set aside, on standard error.
-fn list_quarantined(quarantined: &[Quarantine]) {
+fn list_quarantined(quarantined: &[Quarantine], format: LogFormat) {
     const SHOWN: usize = 30;
+    if format == LogFormat::Json {
+        for q in quarantined {
+            let mut line = serde_json::to_value(q).unwrap_or_default();
+            if let Some(object) = line.as_object_mut() {
+                object.insert("level".into(), "WARN".into());
+                object.insert("kind".into(), "quarantined".into());
+            }
+            eprintln!("{line}");
+        }
+        return;
+    }
     if quarantined.is_empty() {
         return;
     }

@@ -6,25 +6,20 @@ use lintan::error::Result;
 use lintan::run::{Behaviour, Summary};
 
 use super::progress::Bars;
-use super::{Common, Format, list_quarantined, print_json, text};
+use super::{Common, Format, Manners, list_quarantined, print_json, text};
 
 /// Does the work and prints what came of it.
-pub fn run(common: &Common, wait: bool, allow_quarantine: bool, bars: &Bars, cancel: &AtomicBool) -> Result<u8> {
+pub fn run(common: &Common, manners: Manners, bars: &Bars, cancel: &AtomicBool) -> Result<u8> {
     let settings = common.settings()?;
     let progress = |e: lintan::engine::Event| bars.event(e);
-    let behaviour = Behaviour { wait, cancel, progress: &progress };
+    let behaviour = Behaviour { wait: manners.wait, cancel, progress: &progress };
     let summary = lintan::run::run(&settings, &behaviour)?;
     match common.format {
         Format::Json => print_json(&serde_json::to_value(&summary).unwrap_or_default())?,
         Format::Text => print(&summary, &settings.options.observe.indices[0])?,
     }
-    list_quarantined(&summary.quarantined);
-    let count = |name: &str| summary.counts.get(name).copied().unwrap_or(0);
-    if count("observations") == 0 {
-        eprintln!("error: nothing was observed: no parcel lies in a usable scene");
-        return Ok(1);
-    }
-    Ok(if summary.quarantined.is_empty() || allow_quarantine { 0 } else { 3 })
+    list_quarantined(&summary.quarantined, manners.log);
+    Ok(if summary.quarantined.is_empty() || manners.allow_quarantine { 0 } else { 3 })
 }
 
 fn print(s: &Summary, index: &str) -> Result<()> {

@@ -2,22 +2,28 @@
 
 use std::sync::atomic::AtomicBool;
 
-use lintan::error::Result;
+use lintan::error::{Quarantine, Result, Stage, Subject};
 use lintan::run::look;
 
 use super::progress::Bars;
-use super::{Common, Format, check, list_quarantined, print_json, text};
+use super::{Common, Format, LogFormat, check, list_quarantined, print_json, text};
 
 /// Shows what is done, pending and quarantined.
-pub fn status(common: &Common, bars: &Bars, cancel: &AtomicBool) -> Result<u8> {
+pub fn status(common: &Common, log: LogFormat, bars: &Bars, cancel: &AtomicBool) -> Result<u8> {
     let settings = common.settings()?;
     let plan = look(&settings, &|e| bars.event(e), cancel)?;
     let last: Option<serde_json::Value> =
         std::fs::read(settings.out.join("run.json")).ok().and_then(|b| serde_json::from_slice(&b).ok());
-    // What only decoding can tell is known from the last run.
+    // What only decoding and assessing can tell is known from the last run.
     let mut quarantined = plan.quarantined.clone();
-    if let Some(before) = last.as_ref().and_then(|l| serde_json::from_value::<Vec<_>>(l["quarantined"].clone()).ok()) {
-        quarantined.extend(before);
+    let before = last.as_ref().and_then(|l| serde_json::from_value::<Vec<Quarantine>>(l["quarantined"].clone()).ok());
+    if let Some(before) = before {
+        let later = |q: &Quarantine| match q.stage {
+            Stage::Account => true,
+            Stage::Extract => q.subject == Subject::Scene,
+            Stage::Catalog | Stage::Parcels => false,
+        };
+        quarantined.extend(before.into_iter().filter(later));
         quarantined.sort();
         quarantined.dedup();
     }
@@ -54,6 +60,6 @@ pub fn status(common: &Common, bars: &Bars, cancel: &AtomicBool) -> Result<u8> {
             text::line(&format!("quarantined     {}", quarantined.len()))?;
         }
     }
-    list_quarantined(&quarantined);
+    list_quarantined(&quarantined, log);
     Ok(if quarantined.is_empty() { 0 } else { 3 })
 }

@@ -187,6 +187,18 @@ pub fn lay_out(scene: &Scene, wanted: &Wanted) -> Result<Layout, SceneFault> {
         };
         indices.push((id, source));
     }
+    // Layers in their own order, so that the order of the indices does not make other files.
+    let mut order: Vec<usize> = (0..values.len()).collect();
+    order.sort_by(|a, b| values[*a].layer.cmp(&values[*b].layer));
+    let place = |old: usize| order.iter().position(|o| *o == old).unwrap_or(old);
+    for (_, source) in &mut indices {
+        match source {
+            Source::Computed(_, layers) => layers.iter_mut().for_each(|l| *l = place(*l)),
+            Source::Given(layer) => *layer = place(*layer),
+        }
+    }
+    let mut values: Vec<LayerRaster> = order.iter().map(|o| values[*o].clone()).collect();
+    let grids: Vec<Grid> = order.iter().map(|o| grids[*o].clone()).collect();
     let base = grids
         .iter()
         .min_by(|a, b| a.pixel_x_m.total_cmp(&b.pixel_x_m))

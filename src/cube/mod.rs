@@ -81,23 +81,27 @@ pub struct Batch {
 pub struct View {
     /// The batch.
     pub batch: Arc<Batch>,
-    /// Positions in it, ascending.
+    /// Identity: the footprints it holds.
+    pub digest: Sha256,
+    /// Positions in the batch, ascending.
     members: Vec<u32>,
     /// Pixels of all members.
     pixels: usize,
 }
 
 impl View {
-    /// The parcels of a batch that have a pixel within a window of the lattice.
-    pub fn new(batch: &Arc<Batch>, window: &Window) -> Self {
+    /// The parcels of a batch that have a pixel within a window of the lattice and that `wants` takes.
+    pub fn new(batch: &Arc<Batch>, window: &Window, wants: impl Fn(&BatchParcel) -> bool) -> Self {
         let touches = |p: &BatchParcel| {
             let row = |s: &Span| Window { row: s.row, col: s.col, rows: 1, cols: s.len };
             p.window.meets(window) && p.footprint.spans().iter().any(|s| row(s).meets(window))
         };
-        let found = batch.parcels.iter().zip(0u32..).filter(|(p, _)| touches(p));
+        let found = batch.parcels.iter().zip(0u32..).filter(|(p, _)| wants(p) && touches(p));
         let members: Vec<u32> = found.map(|(_, i)| i).collect();
-        let pixels = members.iter().map(|m| batch.parcels[*m as usize].footprint.pixels() as usize).sum();
-        View { batch: batch.clone(), members, pixels }
+        let parcels = || members.iter().map(|m| &batch.parcels[*m as usize]);
+        let pixels = parcels().map(|p| p.footprint.pixels() as usize).sum();
+        let digest = Sha256::of(parcels().map(|p| p.key.to_string()).collect::<String>().as_bytes());
+        View { batch: batch.clone(), digest, members, pixels }
     }
 
     /// Its parcels, with their positions in the batch.
@@ -451,7 +455,7 @@ pub fn write(path: &Path, view: &View, pixels: &Pixels, facts: &SceneFacts) -> R
         ("lintan.version", env!("CARGO_PKG_VERSION").to_owned()),
         ("lintan.scene", json(serde_json::to_string(facts))?),
         ("lintan.layers", json(serde_json::to_string(&layers))?),
-        ("lintan.batch", view.batch.digest.to_string()),
+        ("lintan.view", view.digest.to_string()),
     ];
     let parcels: Vec<&BatchParcel> = view.parcels().map(|(_, p)| p).collect();
     let mut start = 0;

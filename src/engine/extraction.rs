@@ -11,12 +11,13 @@ use super::{Event, Progress, local};
 use crate::config::Settings;
 use crate::cube::extract::{Effort, MaskRule, Stop, Targets, extract, observe, split};
 use crate::cube::{self, View, part};
+use crate::digest::Sha256;
 use crate::error::{Error, Quarantine, Result, Stage};
 use crate::geo::grid::Window;
 use crate::imagery::mask::MaskTable;
 
-/// A grid, the raster's window on it, and the batches that a scene is extracted for.
-type TargetKey = (String, Window, Vec<usize>);
+/// A grid, the raster's window on it, and the views that a scene is extracted for.
+type TargetKey = (String, Window, Vec<Sha256>);
 
 /// Targets that are kept for the next scene. Sentinel-2 tiles always cover the same window; Landsat scenes seldom do, and
 /// theirs must not pile up.
@@ -97,7 +98,7 @@ impl<'a> Extraction<'a> {
 
     fn bytes(&self, task: &Task) -> u64 {
         let scene = &self.plan.scenes[task.scene];
-        let views = self.plan.grids[&scene.facts.grid_id].views(scene);
+        let views = &scene.views;
         let pixels: usize = task.batches.iter().map(|b| views[*b].pixels()).sum();
         let dense = match &scene.layout.mask {
             Some(m) if self.settings.options.observe.mask_dilate_m > 0.0 => 3 * (m.size.0 * m.size.1) as u64,
@@ -107,11 +108,9 @@ impl<'a> Extraction<'a> {
     }
 
     fn targets(&self, scene: &PlannedScene, batches: &[usize]) -> Arc<Targets> {
-        let key = (scene.facts.grid_id.clone(), scene.window, batches.to_vec());
-        let make = || {
-            let views = self.plan.grids[&scene.facts.grid_id].views(scene);
-            Arc::new(Targets::new(batches.iter().map(|b| views[*b].clone()).collect(), scene.window))
-        };
+        let views = || batches.iter().map(|b| &scene.views[*b]);
+        let key = (scene.facts.grid_id.clone(), scene.window, views().map(|v| v.digest).collect());
+        let make = || Arc::new(Targets::new(views().cloned().collect(), scene.window));
         match self.targets.lock() {
             Ok(mut map) => {
                 if map.len() >= TARGETS_KEPT && !map.contains_key(&key) {
@@ -160,7 +159,7 @@ impl<'a> Extraction<'a> {
         self.decoded.fetch_add(account.blocks_decoded, Ordering::Relaxed);
         self.spared.fetch_add(account.blocks_spared, Ordering::Relaxed);
         for (view, pixels) in targets.views().iter().zip(split(pixels, &targets)) {
-            let path = scene.cube_path(self.root, &view.batch).ok_or_else(|| undigested(scene))?;
+            let path = scene.cube_path(self.root, view).ok_or_else(|| undigested(scene))?;
             cube::write(&path, view, &pixels, &scene.facts)?;
             self.observe(scene, view, &pixels, threads)?;
         }
@@ -169,7 +168,7 @@ impl<'a> Extraction<'a> {
 
     /// Statistics from pixels that are in the store already. False: some are not, decode.
     fn observe_stored(&self, scene: &PlannedScene, targets: &Targets, threads: usize) -> Result<bool> {
-        let paths: Vec<PathBuf> = targets.views().iter().filter_map(|v| scene.cube_path(self.root, &v.batch)).collect();
+        let paths: Vec<PathBuf> = targets.views().iter().filter_map(|v| scene.cube_path(self.root, v)).collect();
         if paths.len() < targets.views().len() || !paths.iter().all(|p| p.exists()) {
             return Ok(false);
         }
@@ -181,7 +180,7 @@ impl<'a> Extraction<'a> {
     }
 
     fn observe(&self, scene: &PlannedScene, view: &View, pixels: &cube::Pixels, threads: usize) -> Result<()> {
-        let path = scene.observations_path(self.root, &view.batch).ok_or_else(|| undigested(scene))?;
+        let path = scene.observations_path(self.root, view).ok_or_else(|| undigested(scene))?;
         let observed = observe(view, pixels, &scene.layout.indices, threads);
         let names: Vec<String> = scene.layout.indices.iter().map(|(id, _)| id.clone()).collect();
         part::write(&path, view, &names, &observed, &scene.facts, &part::by_class(&pixels.class))

@@ -45,21 +45,30 @@ pub struct PlannedScene {
     pub key: Option<Sha256>,
     /// Files that it is read from.
     pub inputs: Vec<Input>,
+    /// What it sees of each batch, in batch order.
+    pub views: Vec<Arc<View>>,
 }
 
 impl PlannedScene {
-    /// Cube file of a batch.
-    pub fn cube_path(&self, root: &Path, batch: &Batch) -> Option<PathBuf> {
-        let key = Sha256::of(format!("{}/{}", self.key?, batch.digest).as_bytes());
+    /// Cube file of a view.
+    pub fn cube_path(&self, root: &Path, view: &View) -> Option<PathBuf> {
+        let key = Sha256::of(format!("{}/{}", self.key?, view.digest).as_bytes());
         Some(self.folder(root).join(format!("{}.parquet", key.short())))
     }
 
-    /// Statistics of a batch.
-    pub fn observations_path(&self, root: &Path, batch: &Batch) -> Option<PathBuf> {
-        let indices: Vec<&str> = self.layout.indices.iter().map(|(id, _)| id.as_str()).collect();
-        let what = format!("{}/{}/{OBSERVATION_VERSION}/{}", self.key?, batch.digest, indices.join(","));
+    /// Statistics of a view.
+    pub fn observations_path(&self, root: &Path, view: &View) -> Option<PathBuf> {
+        let mut indices: Vec<&str> = self.layout.indices.iter().map(|(id, _)| id.as_str()).collect();
+        indices.sort_unstable();
+        let what = format!("{}/{}/{OBSERVATION_VERSION}/{}", self.key?, view.digest, indices.join(","));
         let key = Sha256::of(what.as_bytes());
         Some(self.folder(root).join(format!("observations-{}.parquet", key.short())))
+    }
+
+    /// True when both files of a view are in the store.
+    fn has(&self, root: &Path, view: &View) -> bool {
+        let there = |path: Option<PathBuf>| path.is_some_and(|p| p.exists());
+        there(self.observations_path(root, view)) && there(self.cube_path(root, view))
     }
 
     fn folder(&self, root: &Path) -> PathBuf {
@@ -77,15 +86,8 @@ pub struct GridPlan {
     pub known: usize,
     /// The footprints of this run's parcels.
     pub wanted: BTreeMap<Sha256, Member>,
-    /// What a raster of each occurring window sees of each batch.
-    views: BTreeMap<Window, Vec<Arc<View>>>,
-}
-
-impl GridPlan {
-    /// What a scene sees of each batch, in batch order.
-    pub fn views(&self, scene: &PlannedScene) -> &[Arc<View>] {
-        self.views.get(&scene.window).map_or(&[], Vec::as_slice)
-    }
+    /// What a raster of each occurring window sees of each batch: all of it, and of this run's parcels.
+    views: BTreeMap<Window, Vec<[Arc<View>; 2]>>,
 }
 
 /// A parcel of this run on a grid.
@@ -158,6 +160,22 @@ pub fn plan(
         quarantined.push(Quarantine::scene(&bad.id, Stage::Catalog, bad.fault.reason, &bad.source, bad.fault.message));
     }
 
+    if catalog.scenes.is_empty() && quarantined.iter().all(|q| q.subject == Subject::Parcel) {
+        let day = |d: Option<jiff::civil::Date>| d.map_or("the beginning".to_owned(), |d| d.to_string());
+        return Err(Error::Input {
+            path: settings.path.clone(),
+            what: "scenes.start, scenes.end".into(),
+            found: format!(
+                "{} scenes, all of them outside {} to {}",
+                catalog.outside_dates,
+                day(options.scenes.start),
+                options.scenes.end.map_or("today".to_owned(), |d| d.to_string())
+            ),
+            expected: "at least one scene within these days".into(),
+            help: "correct `start` and `end` under [scenes]".into(),
+        });
+    }
+
     let wanted = Wanted {
         indices: options.observe.indices.clone(),
         pixel_m: options.observe.pixel_m,
@@ -206,15 +224,17 @@ pub fn plan(
         }
     }
     let mut tasks = Vec::new();
-    for (position, scene) in scenes.iter().enumerate() {
-        let Some(grid) = grids.get(&scene.facts.grid_id) else { continue };
-        let missing = |batch: &Batch| {
-            scene.observations_path(&settings.out, batch).is_none_or(|p| !p.exists())
-                || scene.cube_path(&settings.out, batch).is_none_or(|p| !p.exists())
+    for (position, scene) in scenes.iter_mut().enumerate() {
+        let Some(views) = grids.get(&scene.facts.grid_id).and_then(|g| g.views.get(&scene.window)) else { continue };
+        // A file that also holds parcels of earlier runs serves; a new one is made for this run's parcels alone, so that
+        // a parcel that is gone cannot spoil a scene.
+        let choose = |[all, wanted]: &[Arc<View>; 2]| {
+            if scene.has(&settings.out, all) { all.clone() } else { wanted.clone() }
         };
-        let views = grid.views(scene);
-        let pending: Vec<usize> =
-            (0..views.len()).filter(|b| views[*b].pixels() > 0 && missing(&grid.batches[*b])).collect();
+        let chosen: Vec<Arc<View>> = views.iter().map(choose).collect();
+        let missing = |v: &View| v.pixels() > 0 && !scene.has(&settings.out, v);
+        let pending: Vec<usize> = (0..chosen.len()).filter(|b| missing(&chosen[*b])).collect();
+        scene.views = chosen;
         if !pending.is_empty() {
             tasks.push(Task { scene: position, batches: pending });
         }
@@ -249,6 +269,7 @@ struct SceneKey<'a> {
     window: Window,
     /// Digest of the sensor's description: what its mask values mean.
     sensor: Sha256,
+    /// In layer order, whatever the order of the indices.
     layers: Vec<(CubeLayer, u32, Option<u8>, Sha256)>,
     mask: Option<(u32, Sha256, &'a [u8], f64)>,
     saturation: Option<(u32, Sha256)>,
@@ -354,7 +375,7 @@ fn plan_scene(
             inputs.note(&fact);
         }
     }
-    Ok(PlannedScene { layout: Arc::new(layout), window, facts, key, inputs: listed, scene })
+    Ok(PlannedScene { layout: Arc::new(layout), window, facts, key, inputs: listed, views: Vec::new(), scene })
 }
 
 /// Grids of the scenes, with the footprints of the parcels that touch them; and which parcels touch any.
@@ -413,11 +434,18 @@ fn plan_grids(
         }
         let known = found.known.len();
         let batches: Vec<Arc<Batch>> = found.known.into_iter().chain(found.new).map(Arc::new).collect();
-        let views: BTreeMap<Window, Vec<Arc<View>>> = windows
+        let views: BTreeMap<Window, Vec<[Arc<View>; 2]>> = windows
             .into_par_iter()
-            .map(|w| (w, batches.iter().map(|b| Arc::new(View::new(b, &w))).collect::<Vec<_>>()))
+            .map(|w| {
+                let both = |b: &Arc<Batch>| {
+                    let all = Arc::new(View::new(b, &w, |_| true));
+                    let ours = Arc::new(View::new(b, &w, |p| wanted.contains_key(&p.key)));
+                    [all, ours]
+                };
+                (w, batches.iter().map(both).collect::<Vec<_>>())
+            })
             .collect();
-        for view in views.values().flatten() {
+        for [_, view] in views.values().flatten() {
             touched.extend(view.parcels().filter_map(|(_, p)| Some(wanted.get(&p.key)?.position)));
         }
         grids.insert(id.to_owned(), GridPlan { lattice, batches, known, wanted, views });

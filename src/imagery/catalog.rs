@@ -95,7 +95,13 @@ pub fn read(params: &Params, base: &Path, sensors: &Sensors) -> Result<Catalog> 
         }
         search(&full, &mut candidates)?;
     }
-    let source = |p: &Path| p.strip_prefix(base).unwrap_or(p).to_string_lossy().into_owned();
+    // However the configuration spells its paths, and from wherever it is called.
+    let absolute = |p: &Path| std::path::absolute(p).unwrap_or_else(|_| p.to_path_buf());
+    let root = absolute(base);
+    let source = |p: &Path| {
+        let p = absolute(p);
+        p.strip_prefix(&root).unwrap_or(&p).to_string_lossy().into_owned()
+    };
     let read = read_all(candidates, &source, params.remote, sensors);
 
     let mut catalog = Catalog::default();

@@ -82,7 +82,13 @@ fn an_unknown_key_names_file_line_and_remedy() {
     project.edit("project.toml", "indices =", "indizes =");
     project.lintan("check", &[]).expect(
         2,
-        &["project.toml:13: `indizes`", "found an unknown key", "expected", "pixel_m", "help: did you mean `indices`?"],
+        &[
+            "project.toml:13: `observe.indizes`",
+            "found an unknown key",
+            "expected",
+            "pixel_m",
+            "help: did you mean `indices`?",
+        ],
     );
 }
 
@@ -102,7 +108,7 @@ fn a_bad_value_names_file_line_field_found_and_expected() {
         (
             "indices = [\"ndvi\", \"nbr\"]",
             "min_clear_fraction = \"most\"",
-            &["project.toml:13: `min_clear_fraction`", "\"most\"", "expected f64"],
+            &["project.toml:13: `observe.min_clear_fraction`", "\"most\"", "expected f64"],
         ),
         ("id = \"parcel_id\"\n", "", &["project.toml:4: `id`", "found nothing", "help: add `id`"]),
         ("[observe]", "[observe", &["project.toml:12"]),
@@ -284,7 +290,7 @@ fn an_error_as_json() {
     outcome.expect(2, &[]);
     let e: Value = serde_json::from_str(&outcome.err).unwrap_or_else(|e| panic!("{e}: {}", outcome.err));
     assert_eq!(e["line"], 13);
-    assert_eq!(e["field"], "indizes");
+    assert_eq!(e["field"], "observe.indizes");
     assert_eq!(e["kind"], "config");
     assert_eq!(e["level"], "ERROR");
     assert_eq!(e["help"], "did you mean `indices`?");

@@ -47,7 +47,7 @@ fn whole(scene: &Scene, indices: &[&str], pixel_m: u32) -> (Layout, Pixels) {
     let window = lattice.window(&layout.grid).expect("inside");
     let footprint = lattice_footprint(&all, &lattice).expect("valid").expect("pixels");
     let batch = Arc::new(Batch::new(vec![BatchParcel::new("all".into(), Sha256::of(b"all"), footprint)]));
-    let view = View::new(&batch, &window);
+    let view = View::new(&batch, &window, |_| true);
     assert_eq!(view.pixels(), (layout.grid.rows * layout.grid.cols) as usize);
     let targets = Targets::new(vec![Arc::new(view)], window);
     let rule = MaskRule {

@@ -1,4 +1,4 @@
-//! One test a bug that was found, with its input. Those that are still open are ignored: take the mark away with the fix.
+//! One test a bug that was found, with its input.
 
 use std::fs;
 use std::process::Command;
@@ -15,7 +15,6 @@ fn plain() -> String {
 }
 
 #[test]
-#[ignore = "open: run::used_scenes takes any quarantine row at `extract` for a scene"]
 fn a_parcel_that_is_named_like_a_scene_does_not_drop_the_scene() {
     let project = Project::romania(&plain(), &DATES[..2]);
     project
@@ -25,7 +24,6 @@ fn a_parcel_that_is_named_like_a_scene_does_not_drop_the_scene() {
 }
 
 #[test]
-#[ignore = "open: a batch goes on asking for the pixels of parcels that are gone"]
 fn a_parcel_that_is_gone_cannot_spoil_a_scene() {
     let project = Project::romania(&plain(), &DATES[..1]);
     copy(&testdata("products").join(SAFE_NEW), &project.path("scenes/bad"));
@@ -44,7 +42,6 @@ fn a_parcel_that_is_gone_cannot_spoil_a_scene() {
 }
 
 #[test]
-#[ignore = "open: the tables are replaced before the run is found to have assessed nothing"]
 fn a_run_that_observes_nothing_keeps_the_tables() {
     let project = Project::romania(&plain(), &DATES[..1]);
     project.run(&[]);
@@ -55,7 +52,6 @@ fn a_run_that_observes_nothing_keeps_the_tables() {
 }
 
 #[test]
-#[ignore = "open: the order of `indices` is the order of the layers in the scene's key"]
 fn the_order_of_indices_costs_no_decoding() {
     let project = Project::romania(&plain(), &DATES[..2]);
     project.run(&[]);
@@ -66,7 +62,6 @@ fn the_order_of_indices_costs_no_decoding() {
 
 /// The same project by a relative and by an absolute path of its configuration, which names its scenes absolutely.
 #[test]
-#[ignore = "open: Quarantine::path is made relative to the configuration's folder as it was typed"]
 fn the_spelling_of_paths_changes_no_table() {
     let project = Project::romania(&plain(), &DATES[..1]);
     fs::write(project.path("scenes/a.zip"), "PK").unwrap();
@@ -80,7 +75,6 @@ fn the_spelling_of_paths_changes_no_table() {
 }
 
 #[test]
-#[ignore = "open: the lock is waited for without looking at the request to stop"]
 fn ctrl_c_ends_the_wait_for_another_run() {
     let project = Project::romania(&plain(), &DATES[..1]);
     fs::create_dir_all(project.out()).unwrap();
@@ -102,7 +96,6 @@ fn ctrl_c_ends_the_wait_for_another_run() {
 
 /// Every line that a run writes to standard error, as its log format says.
 #[test]
-#[ignore = "open: the list of what was quarantined is written as text"]
 fn every_line_of_a_json_log_is_json() {
     let project = Project::romania(&plain(), &DATES[..1]);
     fs::write(project.path("scenes/a.zip"), "PK").unwrap();
@@ -114,7 +107,6 @@ fn every_line_of_a_json_log_is_json() {
 }
 
 #[test]
-#[ignore = "open: only configuration errors carry their parts"]
 fn an_input_error_as_json_carries_its_parts() {
     let project = Project::romania(&plain(), &DATES[..1]);
     project.edit("project.toml", "id = \"parcel_id\"", "id = \"di_kuai\"");
@@ -126,7 +118,6 @@ fn an_input_error_as_json_carries_its_parts() {
 }
 
 #[test]
-#[ignore = "open: colours are written although standard error is no terminal"]
 fn log_lines_in_a_file_have_no_colours() {
     let project = Project::romania(CONFIG, &DATES[..1]);
     project.edit("project.toml", "[account]\nperiods = [[\"2018-07-15\", \"2020-07-15\"]]\n", "");
@@ -136,7 +127,6 @@ fn log_lines_in_a_file_have_no_colours() {
 }
 
 #[test]
-#[ignore = "open: status takes every row of the last run's quarantine, also what it can look up anew"]
 fn status_forgets_what_was_mended() {
     let project = Project::romania(&plain(), &DATES[..1]);
     fs::write(project.path("scenes/a.zip"), "PK").unwrap();
@@ -146,7 +136,6 @@ fn status_forgets_what_was_mended() {
 }
 
 #[test]
-#[ignore = "open: the value is missing from the message, and the field lacks its section"]
 fn a_wrong_date_is_quoted() {
     let project = Project::new(&PLAIN.replace("[\"scenes\"]", "[\"scenes\"]\nstart = \"2020-02-30\""));
     project.lintan("check", &[]).expect(2, &["project.toml:11: `scenes.start`", "2020-02-30"]);

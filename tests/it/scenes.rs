@@ -320,7 +320,7 @@ fn hls_granules_are_told_by_their_tags() {
         let layout = try_lay_out(scene, "ndvi").expect("layout");
         assert_eq!(layout.grid.pixel_x_m, 30.0, "HLS keeps its grid");
         let names: Vec<&str> = layout.values.iter().map(|v| v.asset.name.as_str()).collect();
-        assert_eq!(names, [nir, "B04"], "the narrow near infrared");
+        assert_eq!(names, ["B04", nir], "the narrow near infrared");
         assert!(layout.values.iter().all(|v| v.asset.calibration.scale == 1e-4 && v.asset.invalid_dn == [-9999.0]));
         assert!(layout.mask.is_some());
     }
