@@ -110,12 +110,12 @@ fn a_bad_value_names_file_line_field_found_and_expected() {
             "min_clear_fraction = \"most\"",
             &["project.toml:13: `observe.min_clear_fraction`", "\"most\"", "expected f64"],
         ),
-        ("id = \"parcel_id\"\n", "", &["project.toml:4: `id`", "found nothing", "help: add `id`"]),
+        ("id = \"parcel_id\"\n", "", &["project.toml:4: `parcels.id`", "found nothing", "help: add `id`"]),
         ("[observe]", "[observe", &["project.toml:12"]),
         (
             "paths = [\"scenes\"]",
             "paths = [\"scenes\"]\nstart = \"2020-02-30\"",
-            &["project.toml:11: `start`", "found parsed date is not valid", "`2020-02`"],
+            &["project.toml:11: `scenes.start`", "found \"2020-02-30\"", "`2020-02`"],
         ),
         (
             "paths = [\"scenes\"]",
