@@ -186,6 +186,13 @@ impl Raster {
         }
         let srs = dataset.spatial_ref().map_err(|_| unreadable("has no CRS".into()))?;
         let crs = crs_of(&srs).map_err(|e| unreadable(format!("has {e}")))?;
+        // Distances (dilation, pixel areas) are in metres everywhere.
+        if !srs.is_projected() || (srs.linear_units() - 1.0).abs() > 1e-9 {
+            return Err(SceneFault::new(
+                Reason::Unsupported,
+                format!("{name}: found the CRS {}, expected a projected CRS in metres; warp the scene to UTM", crs.0),
+            ));
+        }
         let (cols, rows) = dataset.raster_size();
         let (Ok(cols), Ok(rows)) = (u32::try_from(cols), u32::try_from(rows)) else {
             return Err(unreadable(format!("is {cols} x {rows} pixels, too large")));

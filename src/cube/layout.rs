@@ -124,6 +124,15 @@ pub struct Layout {
 /// No index can be made, the mask is absent, a raster cannot be opened, or rasters do not nest.
 pub fn lay_out(scene: &Scene, wanted: &Wanted) -> Result<Layout, SceneFault> {
     let choosable = !scene.spec.pixel_m.is_empty();
+    // Where the choice goes by pixel size and the metadata does not state it, the rasters are asked.
+    let unsized_asset = |a: &&mut Asset| a.pixel_m.is_none();
+    let mut measured = scene.clone();
+    if choosable {
+        for asset in measured.assets.values_mut().flatten().filter(unsized_asset) {
+            asset.pixel_m = Raster::open(&asset.path).ok().map(|r| r.grid().pixel_x_m);
+        }
+    }
+    let scene = &measured;
     // Which layers each index needs; for the near infrared of the grid, both candidates.
     let mut needs: Vec<(String, Vec<Vec<Layer>>)> = Vec::new();
     let mut missing = Vec::new();
@@ -277,7 +286,9 @@ fn open(layer: Layer, mut asset: Asset) -> Result<(LayerRaster, Grid), SceneFaul
     }
     let raster = Raster::open(&asset.path)?;
     if asset.packing_in_raster {
-        take_packing(&mut asset, &raster)?;
+        take_packing(&mut asset, &layer, &raster)?;
+    } else if matches!(layer, Layer::Index(_)) && asset.invalid_dn.is_empty() {
+        asset.invalid_dn.extend(raster.packing().nodata);
     }
     let grid = raster.grid().clone();
     let size = (grid.cols as usize, grid.rows as usize);
@@ -294,9 +305,11 @@ fn open(layer: Layer, mut asset: Asset) -> Result<(LayerRaster, Grid), SceneFaul
 }
 
 /// Scale, offset and nodata as the raster itself states them.
-fn take_packing(asset: &mut Asset, raster: &Raster) -> Result<(), SceneFault> {
+fn take_packing(asset: &mut Asset, layer: &Layer, raster: &Raster) -> Result<(), SceneFault> {
     let packing = raster.packing();
-    let (Some(scale), Some(offset)) = (packing.scale, packing.offset) else {
+    // An index without a stated offset has none; a band's offset is never assumed.
+    let is_index = matches!(layer, Layer::Index(_));
+    let (Some(scale), Some(offset)) = (packing.scale, packing.offset.or(is_index.then_some(0.0))) else {
         return Err(SceneFault::new(
             Reason::UnknownCalibration,
             format!(
@@ -314,7 +327,7 @@ fn take_packing(asset: &mut Asset, raster: &Raster) -> Result<(), SceneFault> {
     if let Some(nodata) = packing.nodata {
         asset.invalid_dn.retain(|v| *v != nodata);
         asset.invalid_dn.insert(0, nodata);
-    } else if asset.invalid_dn.is_empty() {
+    } else if asset.invalid_dn.is_empty() && !is_index {
         return Err(SceneFault::new(
             Reason::UnknownCalibration,
             format!("{}: found no nodata value, expected one in the raster's own tags", asset.name),

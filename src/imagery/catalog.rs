@@ -157,7 +157,9 @@ pub fn read(params: &Params, base: &Path, sensors: &Sensors) -> Result<Catalog> 
 fn choose(mut same: Vec<Scene>, catalog: &mut Catalog) {
     // Best first; the source breaks ties, so that the choice does not depend on the order of a folder listing.
     same.sort_by(|a, b| {
-        let number = |s: &Scene| s.baseline.as_deref().and_then(|b| b.parse::<f64>().ok()).unwrap_or(0.0);
+        // 99.99 marks a test product, not the newest.
+        let known = |n: &f64| *n < 90.0;
+        let number = |s: &Scene| s.baseline.as_deref().and_then(|b| b.parse().ok()).filter(known).unwrap_or(0.0);
         // Of one processing, the bands rather than indices made of them; and the product's own word before a catalog's.
         let bands = |s: &Scene| s.assets.keys().any(|l| matches!(l, Layer::Band(_)));
         let first_hand = |s: &Scene| !s.metadata.iter().any(|m| m.extension().is_some_and(is_json));
@@ -243,8 +245,9 @@ fn search(path: &Path, out: &mut Vec<Candidate>) -> Result<()> {
         out.push(Candidate::Safe(path.to_path_buf()));
         return Ok(());
     }
-    if let Some(mtl) = landsat::metadata_file(names()) {
-        out.push(Candidate::Landsat(path.to_path_buf(), mtl.to_owned()));
+    let products = landsat::metadata_files(names());
+    if !products.is_empty() {
+        out.extend(products.into_iter().map(|mtl| Candidate::Landsat(path.to_path_buf(), mtl.to_owned())));
         return Ok(());
     }
     if path.extension().is_some_and(|e| e.eq_ignore_ascii_case("SAFE")) {
@@ -341,8 +344,9 @@ fn read_archive(
         let place = Place::Archive(archive.clone(), (*folder).to_owned());
         if names.contains(&sentinel2::METADATA) {
             scenes.push(sentinel2::read(&place, source, sensors));
-        } else if let Some(mtl) = landsat::metadata_file(names.iter().copied()) {
-            scenes.push(landsat::read(&place, mtl, source, sensors));
+        } else {
+            let products = landsat::metadata_files(names.iter().copied());
+            scenes.extend(products.into_iter().map(|mtl| landsat::read(&place, mtl, source, sensors)));
         }
         for (id, files) in hls::granules(names.iter().copied()) {
             scenes.push(hls::read(&place, &id, &files, source, sensors));

@@ -21,9 +21,18 @@ fn bad(message: String) -> SceneFault {
 
 const SUFFIXES: [&str; 3] = ["_MTL.txt", "_MTL.json", "_MTL.xml"];
 
-/// The product's metadata file: `*_MTL.txt`, else `.json`, else `.xml`.
-pub fn metadata_file<'a>(names: impl Iterator<Item = &'a str> + Clone) -> Option<&'a str> {
-    SUFFIXES.iter().find_map(|suffix| names.clone().find(|n| n.ends_with(suffix)))
+/// The metadata file of each product, in name order: its `*_MTL.txt`, else `.json`, else `.xml`. A folder may hold several
+/// products.
+pub fn metadata_files<'a>(names: impl Iterator<Item = &'a str> + Clone) -> Vec<&'a str> {
+    let mut by_product: BTreeMap<&str, &str> = BTreeMap::new();
+    for suffix in SUFFIXES {
+        for name in names.clone() {
+            if let Some(product) = name.strip_suffix(suffix) {
+                by_product.entry(product).or_insert(name);
+            }
+        }
+    }
+    by_product.into_values().collect()
 }
 
 /// True for a metadata file of a product.

@@ -94,7 +94,9 @@ pub fn read(place: &Place, source: &str, sensors: &Sensors) -> Result<Scene, Sce
             format!("{METADATA}: SPACECRAFT_NAME: found {platform}, expected one of {}", sensors.platforms()),
         )
     })?;
-    let id = need("PRODUCT_URI")?.trim_end_matches(".SAFE").to_owned();
+    // Products of 2017 and early 2018 (S2MSI2Ap) write it with the level.
+    let uri = text(root, "PRODUCT_URI_2A").map_or_else(|| need("PRODUCT_URI"), Ok)?;
+    let id = uri.trim_end_matches(".SAFE").to_owned();
     let start = need("PRODUCT_START_TIME")?;
     let acquired_at = start
         .parse::<jiff::Timestamp>()

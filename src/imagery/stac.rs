@@ -46,7 +46,7 @@ pub fn sort_out(content: &str) -> Result<Kind, String> {
         return Ok(Kind::Links(down.filter_map(|l| l.get("href")?.as_str().map(str::to_owned)).collect()));
     }
     match value.get("features").and_then(Value::as_array) {
-        Some(features) if !features.is_empty() && features.iter().all(is_item) => Ok(Kind::Items(features.clone())),
+        Some(features) if !features.is_empty() && features.iter().any(is_item) => Ok(Kind::Items(features.clone())),
         _ => Ok(Kind::Other),
     }
 }
@@ -113,9 +113,13 @@ pub fn read(item: &Value, file: &Path, source: &str, remote: bool, sensors: &Sen
             .ok_or_else(|| bad(format!("assets.{key}: found no href, expected a path")))?;
         let facts = RasterFacts::of(value);
         // Real HLS items leave scale and offset to the rasters, which state them.
-        let packing_in_raster = family.is_some()
-            && matches!(layer, Layer::Band(_) | Layer::Index(_))
-            && (facts.scale.is_none() || facts.offset.is_none());
+        let left_open = facts.scale.is_none() || facts.offset.is_none();
+        let packing_in_raster = match layer {
+            Layer::Band(_) => family.is_some() && left_open,
+            // An index is stored scaled more often than not: what the item does not say, the raster must.
+            Layer::Index(_) => facts.scale.is_none() && !facts.is_float,
+            Layer::Mask | Layer::Saturation => false,
+        };
         let calibration = match &layer {
             _ if packing_in_raster => {
                 index_only &= !matches!(layer, Layer::Band(_));

@@ -140,3 +140,111 @@ fn a_wrong_date_is_quoted() {
     let project = Project::new(&PLAIN.replace("[\"scenes\"]", "[\"scenes\"]\nstart = \"2020-02-30\""));
     project.lintan("check", &[]).expect(2, &["project.toml:11: `scenes.start`", "2020-02-30"]);
 }
+
+/// A folder of bulk downloads holds the files of several Landsat products side by side.
+#[test]
+fn landsat_products_side_by_side_are_all_read() {
+    let folder = tempfile::tempdir().unwrap();
+    for product in fs::read_dir(testdata("products")).unwrap().map(|e| e.unwrap().path()) {
+        if product.is_dir() && product.file_name().unwrap().to_string_lossy().starts_with('L') {
+            for file in fs::read_dir(product).unwrap().map(|e| e.unwrap().path()) {
+                fs::copy(&file, folder.path().join(file.file_name().unwrap())).unwrap();
+            }
+        }
+    }
+    let found = catalog(folder.path());
+    assert_eq!(found.scenes.len(), 2, "{:?}", found.bad);
+}
+
+/// Products of 2017 write their name as PRODUCT_URI_2A.
+#[test]
+fn the_first_level_2a_products_are_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let old = testdata("products/S2B_MSIL2A_20200908T092031_N0214_R093_T34TFR_20200908T122407.SAFE");
+    copy(&old, &folder.path().join("a.SAFE"));
+    let metadata = folder.path().join("a.SAFE/MTD_MSIL2A.xml");
+    let text = fs::read_to_string(&metadata).unwrap().replace("PRODUCT_URI>", "PRODUCT_URI_2A>");
+    fs::write(&metadata, text).unwrap();
+    assert_eq!(catalog(folder.path()).scenes.len(), 1);
+}
+
+/// One bad entry does not hide the items beside it.
+#[test]
+fn an_item_collection_with_a_stranger_keeps_its_items() {
+    let project = Project::romania(&plain(), &DATES[..2]);
+    let mut features = Vec::new();
+    let mut folders: Vec<_> = fs::read_dir(project.path("scenes")).unwrap().map(|e| e.unwrap().path()).collect();
+    folders.sort();
+    for folder in folders {
+        for item in fs::read_dir(&folder).unwrap().map(|e| e.unwrap().path()) {
+            if item.extension().is_some_and(|e| e == "json") {
+                let text = fs::read_to_string(&item).unwrap();
+                let mut value: Value = serde_json::from_str(&text).unwrap();
+                let day = folder.file_name().unwrap().to_string_lossy().into_owned();
+                for asset in value["assets"].as_object_mut().unwrap().values_mut() {
+                    let href = asset["href"].as_str().unwrap().trim_start_matches("./").to_owned();
+                    asset["href"] = format!("{day}/{href}").into();
+                }
+                features.push(value);
+                fs::remove_file(&item).unwrap();
+            }
+        }
+    }
+    features.push(serde_json::json!({"type": "Feature", "id": "stranger", "properties": {}, "geometry": null}));
+    let collection = serde_json::json!({"type": "FeatureCollection", "features": features});
+    fs::write(project.path("scenes/all.json"), collection.to_string()).unwrap();
+    project.lintan("run", &[]).expect(3, &["stranger"]);
+    assert_eq!(project.count("scenes"), 2);
+}
+
+/// Degrees are no metres.
+#[test]
+fn a_raster_in_degrees_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.tif");
+    let driver = gdal::DriverManager::get_driver_by_name("GTiff").unwrap();
+    let mut dataset = driver.create_with_band_type::<u16, _>(&path, 4, 4, 1).unwrap();
+    dataset.set_geo_transform(&[129.0, 0.001, 0.0, 43.0, 0.0, -0.001]).unwrap();
+    dataset.set_spatial_ref(&gdal::spatial_ref::SpatialRef::from_epsg(4326).unwrap()).unwrap();
+    drop(dataset);
+    let refused = lintan::gdal_io::Raster::open(&path).err().unwrap();
+    assert!(refused.message.contains("projected CRS in metres"), "{}", refused.message);
+}
+
+/// An index in whole numbers whose scale nobody states means nothing; a scale in the raster counts.
+#[test]
+fn an_index_in_whole_numbers_needs_its_scale() {
+    for (scale, scenes) in [(None, 0), (Some(1e-4), 1)] {
+        let folder = tempfile::tempdir().unwrap();
+        let driver = gdal::DriverManager::get_driver_by_name("GTiff").unwrap();
+        let mut dataset = driver.create_with_band_type::<i16, _>(&folder.path().join("n.tif"), 4, 4, 1).unwrap();
+        dataset.set_geo_transform(&[5_271_982.0, 10.0, 0.0, 2_533_004.0, 0.0, -10.0]).unwrap();
+        dataset.set_spatial_ref(&gdal::spatial_ref::SpatialRef::from_epsg(3035).unwrap()).unwrap();
+        if let Some(scale) = scale {
+            dataset.rasterband(1).unwrap().set_scale(scale).unwrap();
+        }
+        drop(dataset);
+        let item = serde_json::json!({
+            "type": "Feature", "stac_version": "1.0.0", "id": "n",
+            "properties": {"platform": "landsat-8", "datetime": "2020-07-15T00:00:00Z"},
+            "assets": {"NDVI": {"href": "n.tif", "roles": ["index"]}},
+        });
+        fs::write(folder.path().join("n.json"), item.to_string()).unwrap();
+        let found = catalog(folder.path());
+        let wanted = lintan::cube::layout::Wanted {
+            indices: vec!["ndvi".into()],
+            pixel_m: 10,
+            bandpass: lintan::cube::layout::Bandpass::None,
+        };
+        let told: Vec<_> = found.scenes.iter().map(|s| lintan::cube::layout::lay_out(s, &wanted).map(|_| ())).collect();
+        let usable = told.iter().filter(|t| t.is_ok()).count();
+        assert_eq!(usable, scenes, "scale {scale:?}: {told:?} {:?}", found.bad);
+    }
+}
+
+fn catalog(folder: &std::path::Path) -> lintan::imagery::catalog::Catalog {
+    lintan::run::start();
+    let params = lintan::imagery::catalog::Params { paths: vec![folder.to_path_buf()], ..Default::default() };
+    let sensors = lintan::imagery::sensor::Sensors::builtin().unwrap();
+    lintan::imagery::catalog::read(&params, folder, &sensors).unwrap()
+}
