@@ -93,6 +93,11 @@ impl Transform {
     }
 }
 
+/// How many of `count` polygons one [`Transform`] should serve: making one takes PROJ some 50 ms, so each thread makes few.
+pub fn share(count: usize) -> usize {
+    count.div_ceil(2 * rayon::current_num_threads()).max(256)
+}
+
 /// True when every vertex is finite.
 pub fn all_finite(p: &MultiPolygon<f64>) -> bool {
     p.coords_iter().all(|c| c.x.is_finite() && c.y.is_finite())

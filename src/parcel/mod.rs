@@ -23,7 +23,7 @@ use crate::digest::Sha256;
 use crate::error::{Error, Quarantine, Reason, Result, Stage};
 use crate::gdal_io::{self, Feature, LayerFault};
 use crate::geo::area::{geodesic_area_m2, geodesic_perimeter_m, planar_area_m2};
-use crate::geo::crs::{Crs, LON_LAT, Transform};
+use crate::geo::crs::{Crs, LON_LAT, Transform, share};
 use crate::geo::datum::DatumShift;
 use crate::geo::repair;
 use crate::geo::zone::{self, Zone};
@@ -210,7 +210,7 @@ pub fn read(params: &Params, base: &Path) -> Result<ParcelSet> {
     let single = with_one_id(params, features, &mut quarantined);
     let reader = Reader { params, zone: Zone::of(&layer_crs), crs: &layer_crs };
     let read: Vec<std::result::Result<Accepted, Quarantine>> = single
-        .par_chunks(256)
+        .par_chunks(share(single.len()))
         .flat_map_iter(|chunk| {
             // PROJ contexts are per thread, so each chunk makes its own.
             let to_lon_lat = Transform::new(&layer_crs, &Crs(LON_LAT.to_owned()));
@@ -493,19 +493,23 @@ fn valid(outline: &gdal_io::Outline) -> std::result::Result<(MultiPolygon<f64>, 
         |n: usize, what: &str, plural: &str| (n > 0).then(|| format!("{n} {}", if n == 1 { what } else { plural }));
     let mut done: Vec<String> = counted(outline.unclosed, "ring closed", "rings closed").into_iter().collect();
     let (tidied, first) = repair::tidy(&outline.polygon, false);
+    let empty = || "found a polygon without area; draw it again".to_owned();
     if tidied.0.is_empty() {
-        return Err("found a polygon without area; draw it again".into());
+        return Err(empty());
     }
     let problem = gdal_io::validity(&tidied).err();
     let told = problem.clone().unwrap_or_default();
     let (polygon, all) = if problem.is_none() { (tidied, first) } else { repair::tidy(&outline.polygon, true) };
+    if polygon.0.is_empty() {
+        return Err(empty());
+    }
     let names = [
         counted(all.repeated, "repeated vertex removed", "repeated vertices removed"),
         counted(all.spikes, "spike of no width removed", "spikes of no width removed"),
         counted(all.collapsed, "ring without area left out", "rings without area left out"),
     ];
     done.extend(names.into_iter().flatten());
-    let polygon = if problem.is_none() || (!polygon.0.is_empty() && gdal_io::validity(&polygon).is_ok()) {
+    let polygon = if problem.is_none() || gdal_io::validity(&polygon).is_ok() {
         polygon
     } else {
         let made = gdal_io::make_valid(&outline.polygon)
