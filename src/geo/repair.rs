@@ -101,8 +101,10 @@ fn is_spike(a: Coord<f64>, b: Coord<f64>, c: Coord<f64>) -> bool {
     dot < 0.0 && cross.abs() <= 1e-9 * -dot
 }
 
-/// Exteriors anticlockwise, holes clockwise, and the number of rings that ran the other way.
-pub fn orient(polygon: MultiPolygon<f64>) -> (MultiPolygon<f64>, usize) {
+/// Exteriors anticlockwise, holes clockwise; and whether the rings disagreed: all of them the other way is the rule of
+/// Shapefiles and no fault.
+pub fn orient(polygon: MultiPolygon<f64>) -> (MultiPolygon<f64>, bool) {
+    let rings: usize = polygon.iter().map(|part| 1 + part.interiors().len()).sum();
     let mut turned = 0;
     let mut run = |mut line: LineString<f64>, anticlockwise: bool| {
         if (signed_area(&line) > 0.0) != anticlockwise {
@@ -116,7 +118,8 @@ pub fn orient(polygon: MultiPolygon<f64>) -> (MultiPolygon<f64>, usize) {
         let exterior = run(exterior, true);
         Polygon::new(exterior, holes.into_iter().map(|hole| run(hole, false)).collect())
     });
-    (MultiPolygon(parts.collect()), turned)
+    let oriented = MultiPolygon(parts.collect());
+    (oriented, turned > 0 && turned < rings)
 }
 
 fn signed_area(line: &LineString<f64>) -> f64 {
@@ -167,11 +170,13 @@ mod tests {
 
     #[test]
     fn rings_are_turned() {
-        let clockwise = square(&[(0.0, 0.0), (0.0, 4.0), (4.0, 4.0), (4.0, 0.0)]);
-        let (p, turned) = orient(clockwise);
-        assert_eq!(turned, 1);
-        assert!(signed_area(p.0[0].exterior()) > 0.0);
-        assert_eq!(orient(p).1, 0);
+        let (p, disagreed) = orient(square(&[(0.0, 0.0), (0.0, 4.0), (4.0, 4.0), (4.0, 0.0)]));
+        assert!(signed_area(p.0[0].exterior()) > 0.0 && !disagreed);
+        // A hole that runs as its exterior does.
+        let p = polygon!(exterior: [(x: 0.0, y: 0.0), (x: 4.0, y: 0.0), (x: 4.0, y: 4.0)], interiors: [[(x: 1.0, y: 1.0), (x: 2.0, y: 1.0), (x: 2.0, y: 2.0)]]);
+        let (p, disagreed) = orient(MultiPolygon(vec![p]));
+        assert!(signed_area(&p.0[0].interiors()[0]) < 0.0 && disagreed);
+        assert!(!orient(p).1);
     }
 
     #[test]

@@ -241,9 +241,11 @@ pub fn read(params: &Params, base: &Path) -> Result<ParcelSet> {
             Err(q) => quarantined.push(q),
         }
     }
-    // Clockwise is the rule of Shapefiles and of no other format.
-    if turned > 0 && !encoding::is_shapefile(&path) {
-        let message = format!("{turned} parcels have rings that run the wrong way round; turned, no area changes");
+    if turned > 0 {
+        let message = format!(
+            "{turned} parcels have rings that run against each other (a hole as its outline, a part unlike another); \
+             turned, no area changes"
+        );
         notes.push(Note::new(Topic::Repair, &[], message));
     }
     if let Some(operation) = ballpark.first() {
@@ -416,7 +418,7 @@ impl Reader<'_> {
         notes.extend(sliver(&lon_lat, area_ha * M2_PER_HA).map(|m| Note::new(Topic::Sliver, &[id], m)));
         let digest = digest(id, crs, &geometry);
         let parcel = Parcel { id: id.to_owned(), kind, geometry, lon_lat, area_ha, attributes, digest };
-        Ok(Accepted { parcel, notes, turned: turned > 0, ballpark })
+        Ok(Accepted { parcel, notes, turned, ballpark })
     }
 
     /// Whether the coordinates can belong to the layer's CRS.

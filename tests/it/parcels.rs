@@ -435,6 +435,20 @@ fn geometry_is_repaired_where_its_area_stays() {
 }
 
 #[test]
+fn rings_that_disagree_are_turned() {
+    let folder = Folder::new();
+    let outer = ring(&[(129.0, 42.5), (129.01, 42.5), (129.01, 42.51), (129.0, 42.51)]);
+    let hole = [(129.002, 42.502), (129.004, 42.502), (129.004, 42.504)];
+    let same = polygon(&format!("{outer},{}", ring(&hole)));
+    let against = polygon(&format!("{outer},{}", ring(&hole.iter().rev().copied().collect::<Vec<_>>())));
+    let (same, against) = (folder.read(&folder.geojson(4490, &[same])), folder.read(&folder.geojson(4490, &[against])));
+    let (same, against) = (same.unwrap(), against.unwrap());
+    assert!((same.parcels[0].area_ha - against.parcels[0].area_ha).abs() < 1e-9);
+    assert!(same.notes.iter().any(|n| n.message.starts_with("1 parcels have rings")), "{:?}", same.notes);
+    assert!(against.notes.is_empty(), "{:?}", against.notes);
+}
+
+#[test]
 fn what_could_mean_two_things_is_set_aside_with_its_place() {
     let folder = Folder::new();
     let (x, y) = (500_000.0, 4_707_000.0);
