@@ -517,7 +517,7 @@ fn valid(outline: &gdal_io::Outline) -> std::result::Result<(MultiPolygon<f64>, 
         let made = gdal_io::make_valid(&outline.polygon)
             .filter(|made| repair::same_area(&outline.polygon, made) && gdal_io::validity(made).is_ok());
         let made = made.ok_or_else(|| {
-            format!("found an invalid polygon ({told}); no repair leaves its area as it is, so correct it in the layer")
+            format!("found an invalid polygon: {told}; no repair leaves its area as it is, so correct it in the layer")
         })?;
         done.push(format!("rings joined or parted where they touch or cross ({told})"));
         made
