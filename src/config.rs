@@ -218,6 +218,7 @@ impl Settings {
         let science = Sha256::of_json(&(
             env!("CARGO_PKG_VERSION"),
             (&options.parcels.id, &options.parcels.kind, &options.parcels.kind_values, &options.parcels.attributes),
+            (&options.parcels.encoding, &options.parcels.datum_shift),
             (&options.scenes.start, &options.scenes.end),
             (&options.observe, &options.series, &options.change, &options.biomass),
             (&options.carbon, &options.account, parameters.as_ref().map(|p| p.sha256().to_owned())),

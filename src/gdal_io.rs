@@ -7,7 +7,7 @@ use std::sync::Once;
 
 use gdal::raster::GdalDataType;
 use gdal::spatial_ref::{AxisMappingStrategy, SpatialRef};
-use gdal::vector::{LayerAccess, ToGdal};
+use gdal::vector::{LayerAccess, LayerCaps, ToGdal};
 use gdal::{Dataset, DatasetOptions, GdalOpenFlags, Metadata};
 use geo::{Geometry, MultiPolygon};
 
@@ -356,10 +356,20 @@ pub struct Feature {
     /// Values of the fields asked for, in their order; `None` where the field is null.
     pub values: Vec<Option<String>>,
     /// Polygon, or why there is none.
-    pub geometry: Result<MultiPolygon<f64>, String>,
+    pub geometry: Result<Outline, String>,
+}
+
+/// A polygon as a layer has it: it may be invalid.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Outline {
+    /// In two dimensions, every ring closed, no empty part.
+    pub polygon: MultiPolygon<f64>,
+    /// Rings that the layer leaves open.
+    pub unclosed: usize,
 }
 
 /// Why a layer cannot be read, in the terms of an input error.
+#[derive(Debug)]
 pub struct LayerFault {
     /// The part that is meant.
     pub what: String,
@@ -371,71 +381,93 @@ pub struct LayerFault {
     pub help: String,
 }
 
-/// Reads a polygon layer: its CRS and, for each feature, the named fields and the geometry.
+impl LayerFault {
+    /// A fault in its four parts.
+    pub fn new(what: &str, found: impl Into<String>, expected: impl Into<String>, help: &str) -> Self {
+        LayerFault { what: what.to_owned(), found: found.into(), expected: expected.into(), help: help.to_owned() }
+    }
+
+    /// A layer that does not say where its coordinates are.
+    pub fn without_crs(found: impl Into<String>) -> Self {
+        let help =
+            "write the CRS into the file (for example: ogr2ogr -a_srs EPSG:4490 out.gpkg in.gpkg); it is never guessed";
+        LayerFault::new("CRS", found, "a coordinate reference system", help)
+    }
+
+    /// A mapped field that the layer does not have.
+    pub fn without_field(ours: &str, theirs: &str, available: &[String]) -> Self {
+        LayerFault::new(
+            &format!("field for `{ours}`"),
+            format!("no field `{theirs}`"),
+            format!("one of: {}", available.join(", ")),
+            &format!("correct `{ours}` under [parcels]"),
+        )
+    }
+}
+
+/// Reads a polygon layer: its CRS and, for each feature, the named fields and the geometry. `encoding` says how a
+/// Shapefile's text is stored; without it GDAL's own rule holds.
 ///
 /// # Errors
-/// The file or layer is absent, the layer has no CRS or lacks a field.
+/// The file or layer is absent, the layer has no CRS or lacks a field, GDAL does not know the encoding.
 pub fn read_layer(
     path: &Path,
     layer: Option<&str>,
+    encoding: Option<&str>,
     fields: &[(&str, &str)],
 ) -> Result<(Crs, Vec<Feature>), LayerFault> {
-    let fault = |what: &str, found: String, expected: &str, help: &str| LayerFault {
-        what: what.to_owned(),
-        found,
-        expected: expected.to_owned(),
-        help: help.to_owned(),
-    };
+    let option = encoding.map(|e| format!("ENCODING={e}"));
+    let open_options: Vec<&str> = option.as_deref().into_iter().collect();
     let options = DatasetOptions {
         open_flags: GdalOpenFlags::GDAL_OF_READONLY | GdalOpenFlags::GDAL_OF_VECTOR,
+        open_options: Some(&open_options),
         ..Default::default()
     };
     let dataset = Dataset::open_ex(path, options).map_err(|e| {
         let found =
             if path.exists() { format!("a file that cannot be read ({})", told(&e)) } else { "no such file".into() };
-        fault("parcel layer", found, "a GeoPackage or GeoJSON file", "correct `path` under [parcels]")
+        let expected = "a GeoPackage, GeoJSON, Shapefile (.shp), FlatGeobuf or GeoParquet file";
+        let help = match path.extension().and_then(|e| e.to_str()).map(str::to_lowercase).as_deref() {
+            Some("zip" | "rar" | "7z" | "gz" | "tar") => {
+                "unpack the archive and give the file within as `path` under [parcels]"
+            }
+            _ => "correct `path` under [parcels]",
+        };
+        LayerFault::new("parcel layer", found, expected, help)
     })?;
     let names: Vec<String> = dataset.layers().map(|l| l.name()).collect();
     let listed = names.join(", ");
-    let chosen = match layer {
+    let mut chosen = match layer {
         Some(name) => dataset.layer_by_name(name).map_err(|_| {
-            fault(
-                "layer",
-                format!("no layer `{name}`"),
-                &format!("one of: {listed}"),
-                "correct `layer` under [parcels]",
-            )
+            let expected = format!("one of: {listed}");
+            LayerFault::new("layer", format!("no layer `{name}`"), expected, "correct `layer` under [parcels]")
         })?,
-        None if names.len() == 1 => dataset.layer(0).map_err(|e| fault("layer", told(&e), "a readable layer", ""))?,
+        None if names.len() == 1 => {
+            dataset.layer(0).map_err(|e| LayerFault::new("layer", told(&e), "a readable layer", ""))?
+        }
         None => {
             let help = "name one with `layer = \"...\"` under [parcels]";
-            return Err(fault("layer", format!("{} layers ({listed})", names.len()), "one layer", help));
+            return Err(LayerFault::new("layer", format!("{} layers ({listed})", names.len()), "one layer", help));
         }
     };
-    let mut chosen = chosen;
-    let undefined = |found: String| {
-        let help =
-            "write the CRS into the file (for example: ogr2ogr -a_srs EPSG:4490 out.gpkg in.gpkg); it is never guessed";
-        fault("CRS", found, "a coordinate reference system", help)
-    };
-    let srs = chosen.spatial_ref().ok_or_else(|| undefined("a layer without a CRS".into()))?;
+    if let Some(name) = encoding
+        && !chosen.has_capability(LayerCaps::OLCStringsAsUTF8)
+    {
+        let found = format!("`{name}`, which this GDAL cannot decode");
+        let help = "correct `encoding` under [parcels], or convert the layer to a GeoPackage";
+        return Err(LayerFault::new("encoding", found, "a name such as GBK, GB18030 or UTF-8", help));
+    }
+    let srs = chosen.spatial_ref().ok_or_else(|| LayerFault::without_crs("a layer without a CRS"))?;
     let mut traditional = srs.clone();
     traditional.set_axis_mapping_strategy(AxisMappingStrategy::TraditionalGisOrder);
-    let crs = crs_of(&traditional).map_err(undefined)?;
+    let crs = crs_of(&traditional).map_err(LayerFault::without_crs)?;
 
     let defn = chosen.defn();
     let available: Vec<String> = defn.fields().map(|f| f.name()).collect();
     let mut positions = Vec::with_capacity(fields.len());
     for (ours, theirs) in fields {
-        let position = available.iter().position(|name| name == theirs).ok_or_else(|| {
-            fault(
-                &format!("field for `{ours}`"),
-                format!("no field `{theirs}`"),
-                &format!("one of: {}", available.join(", ")),
-                &format!("correct `{ours}` under [parcels]"),
-            )
-        })?;
-        positions.push(position);
+        let position = available.iter().position(|name| name == theirs);
+        positions.push(position.ok_or_else(|| LayerFault::without_field(ours, theirs, &available))?);
     }
     let mut features = Vec::new();
     for (i, feature) in chosen.features().enumerate() {
@@ -446,39 +478,114 @@ pub fn read_layer(
                 _ => None,
             })
             .collect();
-        features.push(Feature { number: i + 1, values, geometry: polygon_of(feature.geometry()) });
+        features.push(Feature { number: i + 1, values, geometry: outline_of(feature.geometry()) });
     }
     Ok((crs, features))
 }
 
-/// A valid polygon or multipolygon in two dimensions, or why not. Validity is judged by GEOS, the reason is told by `geo`.
-fn polygon_of(geometry: Option<&gdal::vector::Geometry>) -> Result<MultiPolygon<f64>, String> {
+/// The CRS that a text (WKT, PROJJSON, an authority code) defines.
+///
+/// # Errors
+/// GDAL does not understand it.
+pub fn crs_from_text(text: &str) -> Result<Crs, String> {
+    let srs = SpatialRef::from_definition(text).map_err(|e| format!("a CRS that cannot be read ({})", told(&e)))?;
+    crs_of(&srs)
+}
+
+/// The polygon in well-known binary.
+///
+/// # Errors
+/// Why there is none.
+pub fn outline_from_wkb(bytes: &[u8]) -> Result<Outline, String> {
+    let geometry = gdal::vector::Geometry::from_wkb(bytes)
+        .map_err(|e| format!("a geometry that cannot be read ({})", told(&e)))?;
+    outline_of(Some(&geometry))
+}
+
+fn outline_of(geometry: Option<&gdal::vector::Geometry>) -> Result<Outline, String> {
     let geometry = geometry.ok_or("no geometry")?;
     if geometry.is_empty() {
         return Err("an empty geometry".into());
     }
     let mut flat = geometry.clone();
     flat.flatten_to_2d();
-    let name = flat.geometry_name();
-    let polygon = match name.as_str() {
-        "POLYGON" | "MULTIPOLYGON" => match flat.to_geo() {
-            Ok(Geometry::Polygon(p)) => MultiPolygon(vec![p]),
-            Ok(Geometry::MultiPolygon(p)) => p,
-            Ok(_) => return Err(format!("a {name} that cannot be read as polygons")),
-            Err(e) => return Err(format!("a {name} that cannot be read: {e}")),
-        },
-        _ => return Err(format!("a {name}, expected POLYGON or MULTIPOLYGON")),
-    };
-    if !crate::geo::crs::all_finite(&polygon) {
+    let mut outline = Outline { polygon: MultiPolygon(Vec::new()), unclosed: 0 };
+    match flat.geometry_name().as_str() {
+        "POLYGON" => outline.add(&flat)?,
+        "MULTIPOLYGON" => {
+            for i in 0..flat.geometry_count() {
+                outline.add(&flat.get_geometry(i))?;
+            }
+        }
+        name => return Err(format!("a {name}, expected POLYGON or MULTIPOLYGON")),
+    }
+    if !crate::geo::crs::all_finite(&outline.polygon) {
         return Err("coordinates that are not finite".into());
     }
-    if !flat.is_valid() {
-        use geo::Validation;
-        let reason = polygon.check_validation().err().map(|e| e.to_string());
-        let told = LAST_MESSAGE.with_borrow(String::clone);
-        return Err(format!("an invalid polygon: {}", reason.unwrap_or(told)));
+    Ok(outline)
+}
+
+impl Outline {
+    fn add(&mut self, part: &gdal::vector::Geometry) -> Result<(), String> {
+        if part.is_empty() {
+            return Ok(());
+        }
+        for i in 0..part.geometry_count() {
+            let ring = part.get_geometry(i);
+            let last = i32::try_from(ring.point_count()).unwrap_or(i32::MAX) - 1;
+            self.unclosed += usize::from(last > 0 && ring.get_point(0) != ring.get_point(last));
+        }
+        match part.to_geo() {
+            Ok(Geometry::Polygon(p)) => self.polygon.0.push(p),
+            Ok(_) => return Err("a part that is no polygon".into()),
+            Err(e) => return Err(format!("a polygon that cannot be read: {}", told(&e))),
+        }
+        Ok(())
     }
-    Ok(polygon)
+}
+
+/// Judges a polygon by GEOS; the reason names the coordinates of the problem.
+///
+/// # Errors
+/// Why it is invalid.
+pub fn validity(polygon: &MultiPolygon<f64>) -> Result<(), String> {
+    LAST_MESSAGE.with_borrow_mut(String::clear);
+    match as_gdal(polygon) {
+        Ok(g) if g.is_valid() => Ok(()),
+        Ok(_) => {
+            use geo::Validation;
+            let told = LAST_MESSAGE.with_borrow(String::clone);
+            let reason = polygon.check_validation().err().map(|e| e.to_string());
+            Err(if told.contains(" at ") { told } else { reason.unwrap_or(told) })
+        }
+        Err(e) => Err(e),
+    }
+}
+
+/// The polygons that GEOS makes of an invalid one, from the same lines; `None` where it makes none.
+pub fn make_valid(polygon: &MultiPolygon<f64>) -> Option<MultiPolygon<f64>> {
+    let made = as_gdal(polygon).ok()?.make_valid(&gdal::cpl::CslStringList::new()).ok()?.to_geo().ok()?;
+    let mut parts = Vec::new();
+    let mut open = vec![made];
+    while let Some(geometry) = open.pop() {
+        match geometry {
+            Geometry::Polygon(p) => parts.push(p),
+            Geometry::MultiPolygon(p) => parts.extend(p),
+            // Lines and points are what is left of spikes.
+            Geometry::GeometryCollection(c) => open.extend(c),
+            _ => {}
+        }
+    }
+    (!parts.is_empty()).then_some(MultiPolygon(parts))
+}
+
+/// A single part stays a Polygon: what went in comes out.
+fn as_gdal(p: &MultiPolygon<f64>) -> Result<gdal::vector::Geometry, String> {
+    match p.0.as_slice() {
+        [single] => single.to_gdal(),
+        _ => p.to_gdal(),
+    }
+    .map_err(|e| told(&e))
 }
 
 /// The polygon as well-known binary (little endian, two dimensions), as GeoParquet wants it.
@@ -486,10 +593,5 @@ fn polygon_of(geometry: Option<&gdal::vector::Geometry>) -> Result<MultiPolygon<
 /// # Errors
 /// GDAL refuses the geometry.
 pub fn wkb(p: &MultiPolygon<f64>) -> Result<Vec<u8>, String> {
-    // A single part stays a Polygon: what went in comes out.
-    let geometry = match p.0.as_slice() {
-        [single] => single.to_gdal(),
-        _ => p.to_gdal(),
-    };
-    geometry.and_then(|g| g.wkb()).map_err(|e| told(&e))
+    as_gdal(p)?.wkb().map_err(|e| told(&e))
 }

@@ -18,6 +18,7 @@ use crate::engine::plan::{OBSERVATION_VERSION, Plan, plan};
 use crate::error::{Error, Quarantine, Result, Stage, Subject};
 use crate::gdal_io;
 use crate::index;
+use crate::parcel::Note;
 use crate::record::manifest::{self, Manifest, ParcelSummary, SceneRecord};
 use crate::record::store::{self, Inputs, Store};
 
@@ -50,6 +51,8 @@ pub struct Summary {
     pub tables: Vec<manifest::Table>,
     /// What was set aside.
     pub quarantined: Vec<Quarantine>,
+    /// What is to be known about the parcel layer.
+    pub notes: Vec<Note>,
     /// The first parcels.
     pub parcels: Vec<ParcelSummary>,
     /// Seconds in all.
@@ -172,6 +175,7 @@ pub fn run(settings: &Settings, behaviour: &Behaviour) -> Result<Summary> {
         scenes: pool.install(|| scene_records(&plan, &used, store.root()))?,
         duplicates: plan.duplicates.clone(),
         quarantined: quarantined.clone(),
+        notes: plan.parcels.notes.clone(),
         tables: made.tables.clone(),
         counts: counts.clone(),
         seconds: BTreeMap::from([
@@ -190,6 +194,7 @@ pub fn run(settings: &Settings, behaviour: &Behaviour) -> Result<Summary> {
         counts,
         tables: made.tables,
         quarantined,
+        notes: plan.parcels.notes.clone(),
         parcels: made.summary,
         seconds: clock.elapsed().as_secs_f64(),
     })
@@ -259,7 +264,8 @@ fn citations(settings: &Settings) -> Vec<String> {
 
 fn all_inputs(settings: &Settings, plan: &Plan, inputs: &Inputs) -> Result<Vec<manifest::Input>> {
     let mut all: BTreeSet<manifest::Input> = plan.scenes.iter().flat_map(|s| s.inputs.iter().cloned()).collect();
-    for path in [settings.path.clone(), settings.base.join(&settings.options.parcels.path)] {
+    let layer = crate::parcel::files(&settings.options.parcels, &settings.base);
+    for path in std::iter::once(settings.path.clone()).chain(layer) {
         let file = inputs.get(&path)?;
         let relative = path.strip_prefix(&settings.base).unwrap_or(&path).to_string_lossy().into_owned();
         all.insert(manifest::Input { path: relative, size: file.size, sha256: file.sha256 });

@@ -7,7 +7,7 @@ use lintan::error::Result;
 use lintan::run::look;
 
 use super::progress::Bars;
-use super::{Common, Format, LogFormat, list_quarantined, print_json, text};
+use super::{Common, Format, LogFormat, list_notes, list_quarantined, print_json, text};
 
 /// Prints the effective configuration and the work plan.
 pub fn check(common: &Common, log: LogFormat, bars: &Bars, cancel: &AtomicBool) -> Result<u8> {
@@ -16,7 +16,15 @@ pub fn check(common: &Common, log: LogFormat, bars: &Bars, cancel: &AtomicBool) 
     match common.format {
         Format::Json => {
             let configuration = serde_json::to_value(&settings.options).unwrap_or_default();
-            print_json(&serde_json::json!({ "configuration": configuration, "plan": facts(&plan) }))?;
+            let areas: Vec<_> = plan
+                .parcels
+                .parcels
+                .iter()
+                .map(|p| serde_json::json!({ "parcel_id": p.id, "area_ha": p.area_ha, "area_mu": p.area_ha * 15.0 }))
+                .collect();
+            print_json(&serde_json::json!({
+                "configuration": configuration, "plan": facts(&plan), "parcels": areas, "notes": plan.parcels.notes,
+            }))?;
         }
         Format::Text => {
             text::line("# effective configuration")?;
@@ -27,6 +35,7 @@ pub fn check(common: &Common, log: LogFormat, bars: &Bars, cancel: &AtomicBool) 
             describe(&plan)?;
         }
     }
+    list_notes(&plan.parcels.notes, "check --format json", log);
     list_quarantined(&plan.quarantined, log);
     Ok(if plan.quarantined.is_empty() { 0 } else { 3 })
 }

@@ -15,6 +15,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use lintan::config::Settings;
 use lintan::error::{Error, Quarantine};
+use lintan::parcel::Note;
 
 const AFTER: &str = "Exit codes: 0 done; 1 failed; 2 wrong usage, configuration or input; 3 done, but some scenes or parcels \
                      were quarantined (they are listed with reasons).";
@@ -203,6 +204,33 @@ fn list_quarantined(quarantined: &[Quarantine], format: LogFormat) {
     }
     if quarantined.len() > SHOWN {
         eprintln!("  ... and {} more in quarantine.parquet", quarantined.len() - SHOWN);
+    }
+}
+
+/// Names what is to be known about the parcel layer: a few notes of each topic. `all` says where the rest stands.
+fn list_notes(notes: &[Note], all: &str, format: LogFormat) {
+    const SHOWN: usize = 10;
+    if format == LogFormat::Json {
+        for note in notes {
+            let mut line = serde_json::to_value(note).unwrap_or_default();
+            if let Some(object) = line.as_object_mut() {
+                object.insert("level".into(), "WARN".into());
+                object.insert("kind".into(), "note".into());
+            }
+            eprintln!("{line}");
+        }
+        return;
+    }
+    for same in notes.chunk_by(|a, b| a.topic == b.topic) {
+        for note in same.iter().take(SHOWN) {
+            match note.parcels.as_slice() {
+                [] => eprintln!("note: {}", note.message),
+                ids => eprintln!("note: parcel {}: {}", ids.join(", "), note.message),
+            }
+        }
+        if same.len() > SHOWN {
+            eprintln!("note: ... and {} more of this kind, all in {all}", same.len() - SHOWN);
+        }
     }
 }
 

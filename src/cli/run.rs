@@ -6,7 +6,7 @@ use lintan::error::Result;
 use lintan::run::{Behaviour, Summary};
 
 use super::progress::Bars;
-use super::{Common, Format, Manners, list_quarantined, print_json, text};
+use super::{Common, Format, Manners, list_notes, list_quarantined, print_json, text};
 
 /// Does the work and prints what came of it.
 pub fn run(common: &Common, manners: Manners, bars: &Bars, cancel: &AtomicBool) -> Result<u8> {
@@ -18,6 +18,7 @@ pub fn run(common: &Common, manners: Manners, bars: &Bars, cancel: &AtomicBool) 
         Format::Json => print_json(&serde_json::to_value(&summary).unwrap_or_default())?,
         Format::Text => print(&summary, &settings.options.observe.indices[0])?,
     }
+    list_notes(&summary.notes, "run.json", manners.log);
     list_quarantined(&summary.quarantined, manners.log);
     Ok(if summary.quarantined.is_empty() || manners.allow_quarantine { 0 } else { 3 })
 }

@@ -18,7 +18,7 @@ use crate::error::{Error, Quarantine, Reason, Result, Stage, Subject};
 use crate::gdal_io;
 use crate::geo::area::planar_area_m2;
 use crate::geo::coverage::lattice_footprint;
-use crate::geo::crs::{Crs, Transform};
+use crate::geo::crs::{Crs, Transform, share};
 use crate::geo::grid::Window;
 use crate::geo::lattice::Lattice;
 use crate::imagery::catalog::{self, Duplicate};
@@ -459,7 +459,7 @@ fn plan_grids(
 fn project(parcels: &ParcelSet, crs: &Crs) -> Vec<std::result::Result<MultiPolygon<f64>, String>> {
     parcels
         .parcels
-        .par_chunks(256)
+        .par_chunks(share(parcels.parcels.len()))
         .flat_map_iter(|chunk| {
             // PROJ contexts are per thread, so each chunk makes its own.
             let transform = Transform::new(&parcels.crs, crs);

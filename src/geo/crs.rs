@@ -18,6 +18,12 @@ pub const LON_LAT: &str = "EPSG:4326";
 /// WGS 84 differ by less than any parcel boundary can show.
 const LON_LAT_ALIASES: [&str; 4] = ["EPSG:4326", "OGC:CRS84", "EPSG:4979", "EPSG:4490"];
 
+/// Ballpark operations that are none: PROJ's database states no transformation, because the datums agree within a metre.
+const SAME_AS_WGS84: [&str; 2] = [
+    "offset from China Geodetic Coordinate System 2000 to WGS 84",
+    "offset from WGS 84 to China Geodetic Coordinate System 2000",
+];
+
 impl Crs {
     /// True where coordinates are longitude and latitude in degrees already.
     pub fn is_lon_lat(&self) -> bool {
@@ -54,6 +60,13 @@ impl Transform {
         Ok(Transform { proj: Some(proj) })
     }
 
+    /// The operation that moved the last vertex, where PROJ could only pretend that both datums are one: its database has
+    /// no transformation between them for that place, and positions may be wrong by tens of metres or more.
+    pub fn ballpark(&self) -> Option<String> {
+        let told = self.proj.as_ref()?.proj_info().description?;
+        (told.contains("Ballpark") && !SAME_AS_WGS84.iter().any(|d| told.contains(d))).then_some(told)
+    }
+
     /// Moves every vertex.
     ///
     /// # Errors
@@ -78,6 +91,11 @@ impl Transform {
             .collect::<Result<Vec<_>, String>>()
             .map(MultiPolygon)
     }
+}
+
+/// How many of `count` polygons one [`Transform`] should serve: making one takes PROJ some 50 ms, so each thread makes few.
+pub fn share(count: usize) -> usize {
+    count.div_ceil(2 * rayon::current_num_threads()).max(256)
 }
 
 /// True when every vertex is finite.
@@ -110,6 +128,17 @@ mod tests {
         assert!(Transform::new(&crs("EPSG:4549"), &crs("EPSG:32652")).is_ok());
         assert!(Transform::new(&crs("EPSG:999999"), &crs("EPSG:32652")).is_err());
         assert!(Transform::new(&crs("EPSG:4490"), &crs("EPSG:4326")).expect("identity").proj.is_none());
+    }
+
+    #[test]
+    fn old_datums_are_ballpark_and_the_new_ones_are_not() {
+        let p =
+            MultiPolygon(vec![polygon![(x: 500_000.0, y: 4.7e6), (x: 500_100.0, y: 4.7e6), (x: 500_100.0, y: 4.71e6)]]);
+        for (code, ballpark) in [(4552, false), (2388, true), (2440, true), (32652, false)] {
+            let t = Transform::new(&crs(&format!("EPSG:{code}")), &crs(LON_LAT)).expect("operation");
+            t.polygon(&p).expect("inside the zone");
+            assert_eq!(t.ballpark().is_some(), ballpark, "EPSG:{code}: {:?}", t.ballpark());
+        }
     }
 
     #[test]

@@ -6,9 +6,12 @@
 pub mod area;
 pub mod coverage;
 pub mod crs;
+pub mod datum;
 pub mod grid;
 pub mod lattice;
 pub mod outline;
+pub mod repair;
+pub mod zone;
 
 pub use area::{geodesic_area_m2, geodesic_perimeter_m, planar_area_m2};
 pub use coverage::{CoverageError, Footprint, Span, footprint, lattice_footprint};

@@ -10,6 +10,7 @@ use crate::digest::Sha256;
 use crate::error::{Error, Quarantine, Result};
 use crate::files::write_bytes;
 use crate::imagery::catalog::Duplicate;
+use crate::parcel::Note;
 
 /// One input file.
 #[derive(Debug, Clone, Serialize, Deserialize, PartialEq, Eq, PartialOrd, Ord)]
@@ -85,6 +86,8 @@ pub struct Manifest {
     pub duplicates: Vec<Duplicate>,
     /// What was set aside.
     pub quarantined: Vec<Quarantine>,
+    /// What is to be known about the parcel layer: repairs, slivers, overlaps, datum, encoding.
+    pub notes: Vec<Note>,
     /// Everything that was written.
     pub tables: Vec<Table>,
     /// Counts of parcels, scenes, tasks, blocks, rows.
