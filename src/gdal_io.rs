@@ -480,6 +480,13 @@ pub fn read_layer(
             .collect();
         features.push(Feature { number: i + 1, values, geometry: outline_of(feature.geometry()) });
     }
+    // GDAL ends the list where a page of the file is damaged, and says so only in its log.
+    let stated = chosen.feature_count();
+    if stated != features.len() as u64 {
+        let found = format!("{} features that can be read of {stated}", features.len());
+        let help = "the file is damaged: restore it, or rebuild it (for example: ogr2ogr whole.gpkg damaged.gpkg)";
+        return Err(LayerFault::new("parcel layer", found, "all of them", help));
+    }
     Ok((crs, features))
 }
 

@@ -248,3 +248,32 @@ fn catalog(folder: &std::path::Path) -> lintan::imagery::catalog::Catalog {
     let sensors = lintan::imagery::sensor::Sensors::builtin().unwrap();
     lintan::imagery::catalog::read(&params, folder, &sensors).unwrap()
 }
+
+/// A damaged page in the middle of a GeoPackage must not pass for the end of the layer.
+#[test]
+fn a_layer_that_breaks_off_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("parcels.gpkg");
+    let whole = fs::read(testdata("romania/parcels.gpkg")).unwrap();
+    let params = lintan::parcel::Params {
+        path: path.clone(),
+        id: "parcel_id".into(),
+        ..toml::from_str("path = ''\nid = ''").unwrap()
+    };
+    lintan::run::start();
+    let mut refused = 0;
+    for page in 1..whole.len() / 4096 {
+        let mut bytes = whole.clone();
+        bytes[page * 4096..page * 4096 + 64].fill(0xff);
+        fs::write(&path, bytes).unwrap();
+        // Whole, or refused; never less without a word.
+        match lintan::parcel::read(&params, folder.path()) {
+            Ok(set) => assert_eq!(set.features, 45, "page {page}"),
+            Err(e) => {
+                assert_eq!(e.exit_code(), 2, "page {page}: {e}");
+                refused += 1;
+            }
+        }
+    }
+    assert!(refused > 0);
+}
