@@ -6,6 +6,7 @@ mod faults;
 mod golden;
 mod layering;
 mod parity;
+mod passes;
 mod parcels;
 mod pixels;
 mod reference;
