@@ -128,7 +128,8 @@ fn an_acquisition_in_two_parts() {
     assert!(passes["rows_merged"].as_u64() > Some(0), "{passes}");
 }
 
-/// Rasters whose corners differ from date to date, as Landsat's do, stack to the same disturbances.
+/// Rasters whose corners differ from date to date, as Landsat's do, stack to the same disturbances (of parcels that lie in all
+/// of them).
 #[test]
 fn rasters_with_different_corners_are_stacked() {
     let rule = "\n[change.two_date]\nindex = \"ndmi\"\nbefore = [\"2018-06-01\", \"2018-09-30\"]\n\
@@ -138,7 +139,7 @@ fn rasters_with_different_corners_are_stacked() {
     let cut = Project::romania(&format!("{}{rule}", config()), &DATES);
     fs::rename(cut.path("scenes"), cut.path("whole")).unwrap();
     for (i, date) in DATES.iter().enumerate() {
-        piece(&cut, date, "x", Cut::Crop(2 * i, 100 - 4 * i), 0);
+        piece(&cut, date, "x", Cut::Crop(2 * i, 100 - 2 * i), 0);
     }
     cut.lintan("run", &[]);
     let of = |project: &Project, parcel: &str| -> Vec<String> {
@@ -147,7 +148,7 @@ fn rasters_with_different_corners_are_stacked() {
         let row = rows.into_iter().find(|r| r[0] == parcel).unwrap_or_default();
         row.into_iter().zip(head).filter(|(_, h)| !scene(h)).map(|(v, _)| v).collect()
     };
-    for parcel in ["RO-033", "RO-034", "RO-024"] {
+    for parcel in ["RO-033", "RO-024"] {
         let expected = of(&whole, parcel);
         assert!(!expected.is_empty(), "{parcel} is disturbed");
         assert_eq!(of(&cut, parcel), expected);
