@@ -15,9 +15,10 @@ use super::{Asset, Band, Layer, Scene};
 use crate::error::{Reason, SceneFault};
 use crate::gdal_io::{Blocks, Raster};
 
-/// Windows in each direction, and their size in pixels of the scene classification.
-const WINDOWS: usize = 4;
-const WINDOW_PX: usize = 32;
+/// Windows in each direction, and their size in pixels of the scene classification. Few and large: each costs the decoding
+/// of the block it lies in.
+const WINDOWS: usize = 2;
+const WINDOW_PX: usize = 64;
 
 /// Fewer pixels of a class than this prove nothing.
 const MIN_PIXELS: usize = 100;
@@ -141,7 +142,8 @@ fn sample(mask: &Asset, band: &Asset) -> Option<Vec<(u16, f64)>> {
     let mut out = Vec::with_capacity(WINDOWS * WINDOWS * w * h);
     let (mut class, mut value): (Vec<u16>, Vec<f32>) = (Vec::new(), Vec::new());
     for window in 0..WINDOWS * WINDOWS {
-        let corner = |i: usize, n: usize, size: usize| (2 * i + 1) * n / (2 * WINDOWS) - size / 2;
+        // Centres at 0.3 and 0.7: at a quarter they would lie on the borders of blocks, and each cost four.
+        let corner = |i: usize, n: usize, size: usize| ((4 * i + 3) * n / 10).saturating_sub(size / 2).min(n - size);
         let (c0, r0) = (corner(window % WINDOWS, cols, w), corner(window / WINDOWS, rows, h));
         // Where the centres of the class's pixels lie in the band's raster.
         let at = |c: usize, r: usize| {
