@@ -12,7 +12,7 @@ use rayon::prelude::*;
 
 use super::layout::{LayerRaster, Layout, Source};
 use super::{CubeLayer, Pixels, Samples, View};
-use crate::error::SceneFault;
+use crate::error::{Reason, SceneFault};
 use crate::gdal_io::{Blocks, Readable, SampleType};
 use crate::geo::coverage::Footprint;
 use crate::geo::grid::Window;
@@ -212,7 +212,8 @@ pub fn extract(
     if let (Some(raster), true) = (&layout.saturation, wanted_bits != 0) {
         let Samples::U16(bits) = read_layer(raster, SampleType::U16, 0.0, targets, &class, effort, &mut account)?
         else {
-            unreachable!("invariant: asked for U16");
+            let message = format!("{}: found samples that are no bits, expected whole numbers", raster.asset.name);
+            return Err(SceneFault::new(Reason::UnreadableAsset, message).into());
         };
         if let Some(bit) = rule.occlusion_bit {
             for (class, value) in class.iter_mut().zip(&bits) {

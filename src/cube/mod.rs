@@ -499,11 +499,22 @@ pub fn read(path: &Path, group: Option<usize>) -> Result<(Pixels, SceneFacts)> {
     let mut class = Vec::new();
     let mut blobs: Vec<Vec<u8>> = vec![Vec::new(); layers.len()];
     for batch in &batches {
-        let c: &BinaryArray = column(batch, "class", path)?;
-        (0..c.len()).for_each(|i| class.extend_from_slice(c.value(i)));
+        let counts: &UInt32Array = column(batch, "pixels", path)?;
+        // Every blob has a sample for every pixel, or what follows would be counted to the wrong parcel.
+        let take = |name: &str, bytes: usize, blob: &mut Vec<u8>| -> Result<()> {
+            let c: &BinaryArray = column(batch, name, path)?;
+            for i in 0..c.len() {
+                let (found, expected) = (c.value(i).len(), counts.value(i) as usize * bytes);
+                if found != expected {
+                    return Err(damaged(format!("{found} bytes of {name} in row {i}, where {expected} belong")));
+                }
+                blob.extend_from_slice(c.value(i));
+            }
+            Ok(())
+        };
+        take("class", 1, &mut class)?;
         for (layer, blob) in layers.iter().zip(&mut blobs) {
-            let c: &BinaryArray = column(batch, &layer.name, path)?;
-            (0..c.len()).for_each(|i| blob.extend_from_slice(c.value(i)));
+            take(&layer.name, if layer.sample == SampleType::F32 { 4 } else { 2 }, blob)?;
         }
     }
     let layers = layers
