@@ -7,14 +7,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use rayon::prelude::*;
 
-use crate::analyse::{Assessment, ParcelLosses, assess, date_of_ms};
+use crate::analyse::{Assessment, ParcelChanges, assess, date_of_ms, settled};
+use crate::change::{Changes, Found};
 use crate::columnar::{self, Profile, Writer};
 use crate::config::Settings;
 use crate::engine::plan::Plan;
 use crate::engine::{Event, Progress};
 use crate::error::{Error, Quarantine, Result};
 use crate::gather::Gather;
-use crate::losses::Losses;
 use crate::record::geoparquet::Extent;
 use crate::record::manifest::{self, ParcelSummary, PassAccount};
 use crate::record::store::table_path;
@@ -63,14 +63,14 @@ impl Tables<'_> {
         let config = self.settings.science.to_string();
         let metadata = table::metadata(&config);
         let progress = self.progress;
-        let losses = match &self.settings.options.change.two_date {
-            Some(params) => {
-                Some(Losses { plan: self.plan, used: self.used, root: self.root, cancel: self.cancel, params }.all()?)
-            }
-            None => None,
+        let changes = if self.settings.options.change.methods().is_empty() {
+            None
+        } else {
+            let Tables { settings, plan, used, root, cancel, progress } = *self;
+            Some(Changes { settings, plan, used, root, cancel, progress }.all()?)
         };
-        let unseen = ParcelLosses::default();
-        let of = |id: &str| losses.as_ref().map(|l| l.get(id).unwrap_or(&unseen));
+        let unseen = ParcelChanges::default();
+        let of = |id: &str| changes.as_ref().map(|c| c.parcels.get(id).unwrap_or(&unseen));
 
         let gather = Gather::new(self.settings, self.plan, self.used, self.root);
         let new = |name: &str, schema| Writer::create(&table_path(self.root, name), &schema, &metadata, Profile::Table);
@@ -143,7 +143,10 @@ impl Tables<'_> {
         for (name, rows) in [("series", series.finish()?), ("stocks", stocks.finish()?)] {
             tables.push(manifest::table(self.root, &table_path(self.root, name), rows)?);
         }
-        let lost: Vec<DisturbanceRow> = losses.unwrap_or_default().into_values().flat_map(|l| l.rows).collect();
+        let Found { parcels: changed, maps } = changes.unwrap_or_default();
+        let mut lost: Vec<DisturbanceRow> =
+            changed.into_values().flat_map(BTreeMap::into_values).flat_map(|l| l.rows).collect();
+        lost.sort_by(|a, b| (&a.parcel_id, &a.event_id).cmp(&(&b.parcel_id, &b.event_id)));
         let mut extent = Extent::default();
         let batch = table::disturbances(&lost, &mut extent)?;
         tables.push(self.geometry_table("disturbances", &table::disturbances_schema(), batch, &extent, &metadata)?);
@@ -161,6 +164,7 @@ impl Tables<'_> {
             Profile::Table,
         )?;
         tables.push(manifest::table(self.root, &path, rows)?);
+        tables.extend(maps);
         Ok(Made { tables, quarantined, summary, passes: gather.account() })
     }
 
@@ -198,7 +202,7 @@ impl Tables<'_> {
         parcel: &crate::parcel::Parcel,
         rows: &[ObservationRow],
         assessment: &Assessment,
-        losses: Option<&ParcelLosses>,
+        changes: Option<&ParcelChanges>,
     ) -> ParcelSummary {
         let first = &self.settings.options.observe.indices[0];
         let least = self.settings.options.observe.min_clear_fraction;
@@ -217,7 +221,7 @@ impl Tables<'_> {
                 .deltas
                 .first()
                 .map(|d| (d.delta.delta_t_co2e, 0.5 * (d.delta.ci90_upper_t_co2e - d.delta.ci90_lower_t_co2e))),
-            disturbed_ha: losses.filter(|l| l.seen_share >= least).map(|l| {
+            disturbed_ha: changes.and_then(|c| settled(c, &self.settings.options)).map(|l| {
                 let se = l.rows.iter().try_fold(0.0, |sum, d| d.area_se_ha.map(|s| sum + s * s)).map(f64::sqrt);
                 (l.area_ha(), se)
             }),

@@ -10,7 +10,8 @@ use crate::carbon::biomass::{self, CoverEstimate, cover_at};
 use crate::carbon::delta::{Basis, delta};
 use crate::carbon::stock::stocks;
 use crate::carbon::{Flag, ParameterSet};
-use crate::config::Settings;
+use crate::config::{Options, Settings};
+use crate::detect::Unjudged;
 use crate::error::{Quarantine, Reason, Stage};
 use crate::parcel::Parcel;
 use crate::record::table::{DeltaRow, DisturbanceRow, ObservationRow, SeriesRow, StockRow};
@@ -35,8 +36,10 @@ pub struct Assessment {
 /// What a change method found in one parcel.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct ParcelLosses {
-    /// Share of the parcel that was seen clear both before and after.
-    pub seen_share: f64,
+    /// Share of the parcel that could be judged.
+    pub judged_share: f64,
+    /// Pixels that could not be judged, by reason.
+    pub why: BTreeMap<Unjudged, usize>,
     /// Disturbances.
     pub rows: Vec<DisturbanceRow>,
 }
@@ -48,12 +51,42 @@ impl ParcelLosses {
     }
 }
 
-/// Assesses one parcel. `rows` are its observations in table order; `losses` its disturbances, `None` when no change method
-/// ran.
+/// What each method found in one parcel, by its name.
+pub type ParcelChanges = BTreeMap<&'static str, ParcelLosses>;
+
+/// What counts for areas: the first configured method, where it could judge enough of the parcel.
+pub fn settled<'a>(changes: &'a ParcelChanges, options: &Options) -> Option<&'a ParcelLosses> {
+    let first = options.change.methods().into_iter().next()?;
+    changes.get(first.name()).filter(|l| l.judged_share >= options.observe.min_clear_fraction)
+}
+
+/// Why a method's word on a parcel does not count, if it does not.
+fn too_little_judged(method: &str, found: Option<&ParcelLosses>, least: f64) -> Option<String> {
+    let Some(found) = found else {
+        return Some(format!(
+            "{method}: found no scene that shows the parcel and has what the method reads, expected scenes throughout its \
+             period; add scenes"
+        ));
+    };
+    if found.judged_share >= least {
+        return None;
+    }
+    let why: Vec<String> = found.why.iter().map(|(reason, n)| format!("{n} pixels: {reason}")).collect();
+    Some(format!(
+        "{method}: found {:.1} % of the parcel that could be judged ({}), expected at least {:.1} % ([observe] \
+         min_clear_fraction); add scenes, or change the method's period",
+        100.0 * found.judged_share,
+        why.join("; "),
+        100.0 * least
+    ))
+}
+
+/// Assesses one parcel. `rows` are its observations in table order; `changes` what the change methods found, `None` when
+/// none ran.
 pub fn assess(
     parcel: &Parcel,
     rows: &[ObservationRow],
-    losses: Option<&ParcelLosses>,
+    changes: Option<&ParcelChanges>,
     settings: &Settings,
 ) -> Assessment {
     let options = &settings.options;
@@ -78,19 +111,14 @@ pub fn assess(
             point,
         }));
     }
-    // What was not seen is no loss of 0 hectares.
-    let least = options.observe.min_clear_fraction;
-    let seen = losses.filter(|l| l.seen_share >= least);
-    if let (Some(losses), None) = (losses, seen) {
-        let message = format!(
-            "two_date: found {:.1} % of the parcel clear both before and after, expected at least {:.1} % ([observe] \
-             min_clear_fraction); widen the windows",
-            100.0 * losses.seen_share,
-            100.0 * least
-        );
-        out.quarantined.push(Quarantine::parcel(&parcel.id, Stage::Account, Reason::NoClearObservation, message));
+    // What could not be judged is no loss of 0 hectares.
+    for method in changes.iter().flat_map(|_| options.change.methods()) {
+        let found = changes.and_then(|c| c.get(method.name()));
+        if let Some(message) = too_little_judged(method.name(), found, options.observe.min_clear_fraction) {
+            out.quarantined.push(Quarantine::parcel(&parcel.id, Stage::Account, Reason::NoClearObservation, message));
+        }
     }
-    let losses = seen;
+    let losses = changes.and_then(|c| settled(c, options));
     if let (Some(tier1), Some(parameters)) = (&options.biomass.tier1_cover, &settings.parameters) {
         let none = Vec::new();
         let observations = by_index.iter().find(|(i, _)| i.as_ref() == tier1.index.as_str()).map_or(&none, |(_, o)| o);
@@ -210,5 +238,5 @@ fn carbon(
 
 /// UTC day of a time.
 pub fn date_of_ms(ms: i64) -> Date {
-    crate::record::table::date_of(i32::try_from(ms.div_euclid(86_400_000)).unwrap_or(i32::MAX))
+    crate::units::date_of(i32::try_from(ms.div_euclid(86_400_000)).unwrap_or(i32::MAX))
 }

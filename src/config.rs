@@ -4,6 +4,7 @@
 //! Each algorithm owns its parameters; this file only puts them together and checks what concerns several of them. Unknown
 //! keys are errors: a misspelt parameter must not pass silently for its default.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use jiff::civil::Date;
@@ -14,10 +15,13 @@ use crate::carbon::biomass::Tier1Cover;
 use crate::carbon::deduction::Deduction;
 use crate::carbon::{ParameterSet, Pool};
 use crate::cube::layout::Bandpass;
-use crate::detect::two_date;
+use crate::detect::MapKind;
+use crate::detect::control::ControlRule;
+use crate::detect::events::EventRule;
+use crate::detect::{Method, Want, bfast_monitor, two_date};
 use crate::digest::Sha256;
 use crate::error::{ConfigError, Error, Result};
-use crate::imagery::catalog;
+use crate::imagery::{Band, catalog};
 use crate::{index, parcel, series};
 
 /// `[project]`.
@@ -63,9 +67,32 @@ impl Default for Observe {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Change {
+    /// A season-trend model of the history, and moving sums of what leaves it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bfast_monitor: Option<bfast_monitor::Params>,
     /// Before and after, a plain rule.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub two_date: Option<two_date::Params>,
+    /// When breaks of pixels make an event of a parcel.
+    pub events: EventRule,
+    /// Which reference parcels a parcel is compared with.
+    pub control: ControlRule,
+}
+
+impl Change {
+    /// The configured methods. The first gives the disturbed area of a delta.
+    pub fn methods(&self) -> Vec<Method> {
+        let bfast_monitor = self.bfast_monitor.iter().cloned().map(Method::BfastMonitor);
+        let two_date = self.two_date.iter().cloned().map(Method::TwoDate);
+        bfast_monitor.chain(two_date).collect()
+    }
+
+    /// Bands that the methods read.
+    pub fn bands(&self) -> Vec<Band> {
+        let wants = self.methods().into_iter().flat_map(|m| m.wants());
+        let bands: BTreeSet<Band> = wants.filter_map(|w| if let Want::Band(b) = w { Some(b) } else { None }).collect();
+        bands.into_iter().collect()
+    }
 }
 
 /// `[biomass]`: one table a method.
@@ -111,6 +138,8 @@ pub struct Output {
     /// Folder for everything a run leaves; `out/<project name>` beside the configuration when not given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dir: Option<PathBuf>,
+    /// Maps of what the change methods say of each pixel.
+    pub maps: Vec<MapKind>,
 }
 
 /// `[engine]`: how the work is done; never changes a result.
@@ -221,7 +250,12 @@ impl Settings {
             (&options.parcels.encoding, &options.parcels.datum_shift),
             (&options.scenes.start, &options.scenes.end),
             (&options.observe, &options.series, &options.change, &options.biomass),
-            (&options.carbon, &options.account, parameters.as_ref().map(|p| p.sha256().to_owned())),
+            (
+                &options.carbon,
+                &options.account,
+                &options.output.maps,
+                parameters.as_ref().map(|p| p.sha256().to_owned()),
+            ),
         ))?;
         Ok(Settings { path: path.to_path_buf(), out: base.join(dir), base, options, parameters, science })
     }
@@ -357,14 +391,30 @@ impl Check<'_> {
         }
         self.observe(&o.observe)?;
         let indices = &o.observe.indices;
-        if let Some(two_date) = &o.change.two_date {
-            if !indices.contains(&two_date.index) {
-                let help = "add it to `indices` under [observe]";
-                return Err(self.fail("change.two_date.index", &two_date.index, &indices.join(" or "), help));
+        let methods = o.change.methods();
+        for method in &methods {
+            let section = format!("change.{}", method.name());
+            if let Err((field, found, expected)) = method.validate() {
+                return Err(self.fail(&format!("{section}.{field}"), found, expected, "correct the value"));
             }
-            if let Err((field, found, expected)) = two_date.validate() {
-                return Err(self.fail(&format!("change.two_date.{field}"), found, expected, "correct the value"));
+            for want in method.wants() {
+                if let Want::Index(index) = want
+                    && !indices.contains(&index)
+                {
+                    let help = "add it to `indices` under [observe]";
+                    return Err(self.fail(&format!("{section}.index"), index, &indices.join(" or "), help));
+                }
             }
+        }
+        if let Err((field, found, expected)) = o.change.events.validate() {
+            return Err(self.fail(&format!("change.events.{field}"), found, expected, "correct the value"));
+        }
+        if let Err((field, found, expected)) = o.change.control.validate() {
+            return Err(self.fail(&format!("change.control.{field}"), found, expected, "correct the value"));
+        }
+        if !o.output.maps.is_empty() && methods.is_empty() {
+            let help = "add a [change.*] table, or remove the maps";
+            return Err(self.fail("output.maps", "maps without a change method", "a [change.*] table", help));
         }
         if let Some(tier1) = &o.biomass.tier1_cover {
             if !indices.contains(&tier1.index) {
@@ -387,7 +437,7 @@ impl Check<'_> {
             let help = "add [biomass.tier1_cover], or remove the periods";
             return Err(self.fail("account.periods", "periods without a biomass method", "a [biomass.*] table", help));
         }
-        let mut starts = std::collections::BTreeSet::new();
+        let mut starts = BTreeSet::new();
         for [start, end] in &o.account.periods {
             if start >= end {
                 let found = format!("[{start}, {end}]");

@@ -36,14 +36,7 @@ impl Staged {
     pub fn commit(mut self) -> Result<()> {
         let Some(buffered) = self.file.take() else { return Ok(()) };
         let file = buffered.into_inner().map_err(|e| Error::io("write", &self.path)(e.into_error()))?;
-        file.sync_all().map_err(Error::io("sync", &self.path))?;
-        drop(file);
-        fs::rename(&self.staging, &self.path).map_err(Error::io("rename", &self.path))?;
-        // Without this a power cut may lose the rename although the data is safe.
-        if let Some(Ok(folder)) = self.path.parent().map(File::open) {
-            let _ = folder.sync_all();
-        }
-        Ok(())
+        put_in_place(file, &self.staging, &self.path)
     }
 
     fn buffered(&mut self) -> std::io::Result<&mut BufWriter<File>> {
@@ -66,6 +59,68 @@ impl Drop for Staged {
         // Gone already after a commit; a leftover is removed by the next run as well.
         let _ = fs::remove_file(&self.staging);
     }
+}
+
+/// A file that another library writes aside. Dropped without [`Staging::commit`], it leaves nothing behind.
+pub struct Staging {
+    staging: PathBuf,
+    extra: std::cell::RefCell<Vec<PathBuf>>,
+    path: PathBuf,
+}
+
+impl Staging {
+    /// For a file that will be `path`; makes its folder.
+    ///
+    /// # Errors
+    /// The file system's answer.
+    pub fn new(path: &Path) -> Result<Self> {
+        let folder = path.parent().unwrap_or(Path::new("."));
+        fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
+        Ok(Staging { staging: staging_path(path), extra: Vec::new().into(), path: path.to_path_buf() })
+    }
+
+    /// Where to write.
+    pub fn path(&self) -> &Path {
+        &self.staging
+    }
+
+    /// Another file beside it, removed in the end.
+    pub fn beside(&self, suffix: &str) -> PathBuf {
+        let mut name = self.staging.clone().into_os_string();
+        name.push(format!("-{suffix}"));
+        self.extra.borrow_mut().push(name.clone().into());
+        name.into()
+    }
+
+    /// Syncs and renames.
+    ///
+    /// # Errors
+    /// The file system's answer; `path` is untouched then.
+    pub fn commit(self) -> Result<()> {
+        let file =
+            File::options().read(true).write(true).open(&self.staging).map_err(Error::io("write", &self.path))?;
+        put_in_place(file, &self.staging, &self.path)
+    }
+}
+
+impl Drop for Staging {
+    fn drop(&mut self) {
+        for path in self.extra.borrow().iter().chain([&self.staging]) {
+            let _ = fs::remove_file(path);
+        }
+    }
+}
+
+/// Syncs a file and gives it its name.
+fn put_in_place(file: File, staging: &Path, path: &Path) -> Result<()> {
+    file.sync_all().map_err(Error::io("sync", path))?;
+    drop(file);
+    fs::rename(staging, path).map_err(Error::io("rename", path))?;
+    // Without this a power cut may lose the rename although the data is safe.
+    if let Some(Ok(folder)) = path.parent().map(File::open) {
+        let _ = folder.sync_all();
+    }
+    Ok(())
 }
 
 /// Writes bytes atomically.

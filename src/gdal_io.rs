@@ -2,16 +2,18 @@
 //! `gdal::`. Paths are named in every message, since GDAL's own text for a missing file is empty.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Once;
 
-use gdal::raster::GdalDataType;
+use gdal::raster::{Buffer, GdalDataType, RasterCreationOptions};
 use gdal::spatial_ref::{AxisMappingStrategy, SpatialRef};
 use gdal::vector::{LayerAccess, LayerCaps, ToGdal};
-use gdal::{Dataset, DatasetOptions, GdalOpenFlags, Metadata};
+use gdal::{Dataset, DatasetOptions, DriverManager, GdalOpenFlags, Metadata};
 use geo::{Geometry, MultiPolygon};
 
-use crate::error::{Reason, SceneFault};
+use crate::error::{Error, Reason, SceneFault};
+use crate::files::Staging;
 use crate::geo::crs::Crs;
 use crate::geo::grid::Grid;
 
@@ -322,6 +324,72 @@ impl Blocks {
         }
         Ok(())
     }
+}
+
+/// Size of the blocks of a raster that is written.
+const COG_BLOCK: usize = 512;
+
+/// Writes pixels into a Cloud Optimized GeoTIFF, `nodata` everywhere else. `pixels` are ((row, column), value), sorted; what
+/// they mean goes into the band's description. Memory holds one row of blocks.
+///
+/// # Errors
+/// The file system's or GDAL's answer.
+pub fn write_cog<T: Copy + gdal::raster::GdalType + Into<f64>>(
+    path: &Path,
+    grid: &Grid,
+    nodata: T,
+    description: &str,
+    pixels: impl Iterator<Item = ((usize, usize), T)>,
+) -> Result<(), Error> {
+    let failed = |e: gdal::errors::GdalError| Error::io("write", path)(std::io::Error::other(told_of(&e, path)));
+    let staging = Staging::new(path)?;
+    let plain = staging.beside("plain");
+    let options = RasterCreationOptions::from_iter([
+        "TILED=YES",
+        &format!("BLOCKXSIZE={COG_BLOCK}"),
+        &format!("BLOCKYSIZE={COG_BLOCK}"),
+        "SPARSE_OK=TRUE",
+        "BIGTIFF=IF_SAFER",
+    ]);
+    let (rows, cols) = (grid.rows as usize, grid.cols as usize);
+    {
+        let driver = DriverManager::get_driver_by_name("GTiff").map_err(failed)?;
+        let mut dataset =
+            driver.create_with_band_type_with_options::<T, _>(&plain, cols, rows, 1, &options).map_err(failed)?;
+        let transform = [grid.x_min, grid.pixel_x_m, 0.0, grid.y_max, 0.0, -grid.pixel_y_m];
+        dataset.set_geo_transform(&transform).map_err(failed)?;
+        dataset.set_spatial_ref(&SpatialRef::from_definition(&grid.crs.0).map_err(failed)?).map_err(failed)?;
+        let mut band = dataset.rasterband(1).map_err(failed)?;
+        band.set_no_data_value(Some(nodata.into())).map_err(failed)?;
+        band.set_description(description).map_err(failed)?;
+        let mut pixels = pixels.peekable();
+        let mut blocks: BTreeMap<usize, Vec<T>> = BTreeMap::new();
+        while let Some(((first, _), _)) = pixels.peek() {
+            let strip = first / COG_BLOCK;
+            while let Some(((row, col), value)) = pixels.next_if(|((row, _), _)| row / COG_BLOCK == strip) {
+                let block = blocks.entry(col / COG_BLOCK).or_insert_with(|| vec![nodata; COG_BLOCK * COG_BLOCK]);
+                block[(row % COG_BLOCK) * COG_BLOCK + col % COG_BLOCK] = value;
+            }
+            for (number, block) in std::mem::take(&mut blocks) {
+                let mut buffer = Buffer::new((COG_BLOCK, COG_BLOCK), block);
+                band.write_block((number, strip), &mut buffer).map_err(failed)?;
+            }
+        }
+        dataset.flush_cache().map_err(failed)?;
+    }
+    let options = RasterCreationOptions::from_iter([
+        "COMPRESS=DEFLATE",
+        "PREDICTOR=YES",
+        &format!("BLOCKSIZE={COG_BLOCK}"),
+        "RESAMPLING=NEAREST",
+        "SPARSE_OK=TRUE",
+        "BIGTIFF=IF_SAFER",
+    ]);
+    let dataset = Dataset::open_ex(&plain, raster_options()).map_err(failed)?;
+    let driver = DriverManager::get_driver_by_name("COG").map_err(failed)?;
+    dataset.create_copy(&driver, staging.path(), &options).map_err(failed)?.close().map_err(failed)?;
+    drop(dataset);
+    staging.commit()
 }
 
 fn raster_options() -> DatasetOptions<'static> {

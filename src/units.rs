@@ -8,6 +8,7 @@
 
 use std::ops::{Mul, Sub};
 
+use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -22,6 +23,17 @@ pub const M2_PER_MU: f64 = 2000.0 / 3.0;
 
 /// The 95th percentile of the standard normal distribution: half-width of a two-sided 90 % interval in standard errors.
 pub const Z90: f64 = 1.644_853_626_951_472_2;
+
+/// Days since 1970-01-01.
+pub fn days(date: Date) -> i32 {
+    let epoch = Date::constant(1970, 1, 1);
+    i32::try_from(date.duration_since(epoch).as_hours() / 24).unwrap_or(i32::MAX)
+}
+
+/// Date of a number of days since 1970-01-01.
+pub fn date_of(days: i32) -> Date {
+    Date::constant(1970, 1, 1).saturating_add(jiff::Span::new().days(days))
+}
 
 /// A number that its unit does not allow.
 #[derive(Debug, Clone, PartialEq, Error)]
@@ -231,5 +243,13 @@ mod tests {
         assert!((low - 46.937_13).abs() < 1e-5, "{low}");
         assert!((high - 109.259_69).abs() < 1e-5, "{high}");
         assert_eq!(Estimate { value: 0.0, se: 1.0 }.ci90_lognormal(), (0.0, Z90));
+    }
+
+    #[test]
+    fn days_and_dates_go_both_ways() {
+        let date: Date = "2020-07-15".parse().expect("date");
+        assert_eq!(days(date), 18458);
+        assert_eq!(date_of(18458), date);
+        assert_eq!(days("1969-12-31".parse().expect("date")), -1);
     }
 }

@@ -24,6 +24,8 @@ pub struct Wanted {
     pub pixel_m: u32,
     /// Bring sensors to a common bandpass.
     pub bandpass: Bandpass,
+    /// Bands to keep besides those that the indices need, where a scene has them.
+    pub bands: Vec<Band>,
 }
 
 /// Adjustment of reflectance to a common bandpass, by the coefficients in the sensor files. Sensors without coefficients
@@ -114,8 +116,17 @@ pub struct Layout {
     pub saturation: Option<LayerRaster>,
     /// Indices that can be made, with where they come from.
     pub indices: Vec<(String, Source)>,
+    /// Bands that were asked for and are there, with the value layer that holds each.
+    pub bands: Vec<(Band, usize)>,
     /// Requested indices that cannot be made of this scene's bands.
     pub missing: Vec<String>,
+}
+
+impl Layout {
+    /// The value layer of a band that was asked for.
+    pub fn band(&self, band: Band) -> Option<usize> {
+        self.bands.iter().find(|(b, _)| *b == band).map(|(_, layer)| *layer)
+    }
 }
 
 /// Lays out a scene.
@@ -173,29 +184,42 @@ pub fn lay_out(scene: &Scene, wanted: &Wanted) -> Result<Layout, SceneFault> {
     let mut values: Vec<LayerRaster> = Vec::new();
     let mut grids: Vec<Grid> = Vec::new();
     let mut positions: BTreeMap<Layer, usize> = BTreeMap::new();
-    let mut indices = Vec::new();
+    // Position of a layer among the values; opened the first time.
+    let mut keep = |layer: Layer, asset: Asset| -> Result<usize, SceneFault> {
+        if let Some(position) = positions.get(&layer) {
+            return Ok(*position);
+        }
+        let (raster, grid) = open(layer.clone(), asset)?;
+        values.push(raster);
+        grids.push(grid);
+        positions.insert(layer, values.len() - 1);
+        Ok(values.len() - 1)
+    };
+    let mut indices: Vec<(String, Vec<usize>)> = Vec::new();
     for (id, alternatives) in needs {
         let mut layers = Vec::new();
         for candidates in alternatives {
             let (layer, asset) = choose(scene, &candidates, target_m)?;
-            let position = match positions.get(&layer) {
-                Some(position) => *position,
-                None => {
-                    let (raster, grid) = open(layer.clone(), asset)?;
-                    values.push(raster);
-                    grids.push(grid);
-                    positions.insert(layer, values.len() - 1);
-                    values.len() - 1
-                }
-            };
-            layers.push(position);
+            layers.push(keep(layer, asset)?);
         }
-        let source = match index::by_id(&id) {
-            Some(spec) if !matches!(values[layers[0]].layer, Layer::Index(_)) => Source::Computed(spec, layers),
-            _ => Source::Given(layers[0]),
-        };
-        indices.push((id, source));
+        indices.push((id, layers));
     }
+    let mut bands = Vec::new();
+    for band in &wanted.bands {
+        let Ok((layer, asset)) = choose(scene, &candidates(*band, scene), target_m) else { continue };
+        bands.push((*band, keep(layer, asset)?));
+    }
+    let source = |id: &str, layers: Vec<usize>| match index::by_id(id) {
+        Some(spec) if !matches!(values[layers[0]].layer, Layer::Index(_)) => Source::Computed(spec, layers),
+        _ => Source::Given(layers[0]),
+    };
+    let mut indices: Vec<(String, Source)> = indices
+        .into_iter()
+        .map(|(id, layers)| {
+            let source = source(&id, layers);
+            (id, source)
+        })
+        .collect();
     // Layers in their own order, so that the order of the indices does not make other files.
     let mut order: Vec<usize> = (0..values.len()).collect();
     order.sort_by(|a, b| values[*a].layer.cmp(&values[*b].layer));
@@ -206,6 +230,7 @@ pub fn lay_out(scene: &Scene, wanted: &Wanted) -> Result<Layout, SceneFault> {
             Source::Given(layer) => *layer = place(*layer),
         }
     }
+    bands.iter_mut().for_each(|(_, layer)| *layer = place(*layer));
     let mut values: Vec<LayerRaster> = order.iter().map(|o| values[*o].clone()).collect();
     let grids: Vec<Grid> = order.iter().map(|o| grids[*o].clone()).collect();
     let base = grids
@@ -243,7 +268,7 @@ pub fn lay_out(scene: &Scene, wanted: &Wanted) -> Result<Layout, SceneFault> {
     }
     let saturation = quality(Layer::Saturation)?;
     wanted.bandpass.adjust(scene, &mut values)?;
-    Ok(Layout { grid: base, values, mask, saturation, indices, missing })
+    Ok(Layout { grid: base, values, mask, saturation, indices, bands, missing })
 }
 
 /// Layers of the scene that can serve as a band. The near infrared is whichever fits the grid.

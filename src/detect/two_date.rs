@@ -11,7 +11,11 @@
 //! drawn wrongly.
 
 use jiff::civil::Date;
+use ndarray::Axis;
 use serde::{Deserialize, Serialize};
+
+use super::{PixelBreak, PixelStack, Unjudged, Verdict};
+use crate::units::date_of;
 
 /// Consistency factor of the median absolute deviation for a normal distribution.
 const MAD_TO_SIGMA: f64 = 1.4826;
@@ -56,80 +60,65 @@ impl Params {
     }
 }
 
-/// Clear values of one parcel's pixels in the two windows, pixel by pixel.
-#[derive(Debug, Clone, Default)]
-pub struct WindowValues {
-    /// Values before, one list a pixel.
-    pub before: Vec<Vec<f64>>,
-    /// Values after, one list a pixel.
-    pub after: Vec<Vec<f64>>,
-}
-
-/// What the rule says of a parcel.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Loss {
-    /// Which pixels are disturbed.
-    pub disturbed: Vec<bool>,
-    /// Mean fall over the disturbed pixels, by coverage; negative.
-    pub magnitude: f64,
-    /// Sum of the coverage fractions of the disturbed pixels.
-    pub pixels: f64,
-    /// Standard error of `pixels`; `None` where no pixel has two values in a window to judge the noise by.
-    pub pixels_se: Option<f64>,
-    /// Mean probability that a disturbed pixel really fell by the drop, by coverage; `None` like `pixels_se`.
-    pub probability: Option<f64>,
-}
-
-/// Applies the rule. `weights` are the coverage fractions, one a pixel. `None`: no pixel is disturbed.
-pub fn detect(values: &WindowValues, weights: &[f64], params: &Params) -> Option<Loss> {
+/// Judges the pixels of one parcel, layer 0 of the stack. The noise is pooled over them, so they are judged together.
+pub fn judge(stack: &PixelStack, params: &Params) -> Vec<Verdict> {
+    let windows: Vec<Option<usize>> = stack.days.iter().map(|d| params.window(date_of(*d))).collect();
     let mut residuals = Vec::new();
     let mut scratch = Vec::new();
-    let mut centre = |v: &[f64], residuals: &mut Vec<f64>| {
-        scratch.clear();
-        scratch.extend_from_slice(v);
-        let m = median(&mut scratch)?;
-        if v.len() > 1 {
-            residuals.extend(v.iter().map(|x| (x - m).abs()));
-        }
-        Some(m)
-    };
-    let falls: Vec<Option<f64>> = values
-        .before
-        .iter()
-        .zip(&values.after)
-        .map(|(b, a)| {
-            let (b, a) = (centre(b, &mut residuals), centre(a, &mut residuals));
-            Some(a? - b?)
+    let falls: Vec<Result<Fall, Unjudged>> = stack
+        .values
+        .index_axis(Axis(0), 0)
+        .outer_iter()
+        .map(|values| {
+            // Median, number of values and the position next to the other window, of each window.
+            let mut side = |window: usize| {
+                let of = || values.iter().enumerate().filter(|(k, v)| windows[*k] == Some(window) && v.is_finite());
+                scratch.clear();
+                scratch.extend(of().map(|(_, v)| *v));
+                let n = scratch.len();
+                let middle = median(&mut scratch)?;
+                if n > 1 {
+                    residuals.extend(of().map(|(_, v)| (v - middle).abs()));
+                }
+                let at = if window == 0 { of().next_back() } else { of().next() };
+                Some((middle, n as f64, at?.0))
+            };
+            let before = side(0).ok_or(Unjudged::TooFewObservations)?;
+            let after = side(1).ok_or(Unjudged::NoMonitoring)?;
+            Ok(Fall {
+                change: after.0 - before.0,
+                spread: (1.0 / before.1 + 1.0 / after.1).sqrt(),
+                before: before.2,
+                after: after.2,
+            })
         })
         .collect();
-    let disturbed: Vec<bool> = falls.iter().map(|f| f.is_some_and(|f| f <= -params.min_drop)).collect();
-    let pixels: f64 = weights.iter().zip(&disturbed).filter(|(_, d)| **d).map(|(w, _)| w).sum();
-    if pixels <= 0.0 {
-        return None;
-    }
-    let fall: f64 = weights
-        .iter()
-        .zip(&disturbed)
-        .zip(&falls)
-        .filter(|((_, d), _)| **d)
-        .map(|((w, _), f)| w * f.unwrap_or(0.0))
-        .sum();
     let sigma = median(&mut residuals).map(|m| m * MAD_TO_SIGMA).filter(|s| *s > 0.0);
-    let (mut pixels_se, mut probability) = (None, None);
-    if let Some(sigma) = sigma {
-        let (mut variance, mut chance) = (0.0, 0.0);
-        for (i, fall) in falls.iter().enumerate() {
-            let Some(fall) = fall else { continue };
-            let n = |v: &[f64]| 1.0 / v.len() as f64;
-            let se = MEDIAN_SE_FACTOR * sigma * (n(&values.before[i]) + n(&values.after[i])).sqrt();
-            let p = normal_cdf((-params.min_drop - fall) / se);
-            variance += weights[i] * weights[i] * p * (1.0 - p);
-            chance += if disturbed[i] { weights[i] * p } else { 0.0 };
-        }
-        pixels_se = Some(variance.sqrt());
-        probability = Some(chance / pixels);
-    }
-    Some(Loss { disturbed, magnitude: fall / pixels, pixels, pixels_se, probability })
+    let verdict = |fall: Fall| {
+        let probability = sigma.map_or(f64::NAN, |sigma| {
+            normal_cdf((-params.min_drop - fall.change) / (MEDIAN_SE_FACTOR * sigma * fall.spread))
+        });
+        let found = PixelBreak {
+            before: fall.before,
+            after: fall.after,
+            detected: fall.after,
+            magnitude: fall.change,
+            probability,
+            break_day: f64::from(stack.days[fall.after]),
+        };
+        let breaks = if fall.change <= -params.min_drop { vec![found] } else { Vec::new() };
+        Verdict { breaks, magnitude: fall.change, unjudged: None }
+    };
+    falls.into_iter().map(|f| f.map_or_else(Verdict::unjudged, verdict)).collect()
+}
+
+/// Change of one pixel between the windows.
+struct Fall {
+    change: f64,
+    /// Standard error of the change, in standard deviations of a single value.
+    spread: f64,
+    before: usize,
+    after: usize,
 }
 
 /// Median; the mean of the middle two for an even count.
@@ -167,29 +156,44 @@ mod tests {
         }
     }
 
+    /// Pixels seen on three days of each summer.
+    fn stack(pixels: &[[f64; 6]]) -> PixelStack {
+        let day = |s: &str| crate::units::days(s.parse().expect("date"));
+        let days = ["2019-06-10", "2019-07-10", "2019-08-10", "2020-06-10", "2020-07-10", "2020-08-10"].map(day);
+        let values = pixels.iter().flatten().copied().collect();
+        let values = ndarray::Array3::from_shape_vec((1, pixels.len(), 6), values).expect("shape");
+        PixelStack { days: days.to_vec(), layers: vec!["ndvi".into()], values }
+    }
+
+    const NAN: f64 = f64::NAN;
+
     #[test]
-    fn a_planted_loss_is_found_with_its_size() {
-        // Four pixels: stable, lost, lost but covered by half, never seen after.
-        let values = WindowValues {
-            before: vec![vec![0.80, 0.82, 0.81], vec![0.80, 0.81], vec![0.79, 0.80], vec![0.8]],
-            after: vec![vec![0.80, 0.79], vec![0.40, 0.42], vec![0.30], vec![]],
-        };
-        let loss = detect(&values, &[1.0, 1.0, 0.5, 1.0], &params()).expect("loss");
-        assert_eq!(loss.disturbed, [false, true, true, false]);
-        assert!((loss.pixels - 1.5).abs() < 1e-12);
-        // (1 x (0.41 - 0.805) + 0.5 x (0.30 - 0.795)) / 1.5
-        assert!((loss.magnitude - (-0.395 + 0.5 * -0.495) / 1.5).abs() < 1e-12);
-        assert!(loss.probability.is_some_and(|p| p > 0.99));
-        assert!(loss.pixels_se.is_some_and(|s| s < 0.1));
+    fn a_planted_loss_is_found_with_its_dates() {
+        // Stable, lost, lost and seen late, never seen after, never seen before.
+        let found = judge(
+            &stack(&[
+                [0.80, 0.82, 0.81, 0.80, 0.79, 0.80],
+                [0.80, 0.81, NAN, 0.40, 0.42, NAN],
+                [0.79, 0.80, 0.80, NAN, 0.30, NAN],
+                [0.80, NAN, NAN, NAN, NAN, NAN],
+                [NAN, NAN, NAN, 0.80, 0.80, 0.80],
+            ]),
+            &params(),
+        );
+        assert!(found[0].breaks.is_empty() && (found[0].magnitude - -0.01).abs() < 1e-12);
+        let b = found[1].breaks[0];
+        assert_eq!((b.before, b.after, b.detected), (1, 3, 3));
+        assert!((b.magnitude - (0.41 - 0.805)).abs() < 1e-12);
+        assert!(b.probability > 0.99);
+        assert_eq!((found[2].breaks[0].before, found[2].breaks[0].after), (2, 4));
+        assert_eq!(found[3].unjudged, Some(Unjudged::NoMonitoring));
+        assert_eq!(found[4].unjudged, Some(Unjudged::TooFewObservations));
     }
 
     #[test]
-    fn nothing_lost_is_none_and_one_value_a_window_has_no_error() {
-        let stable = WindowValues { before: vec![vec![0.8]], after: vec![vec![0.7]] };
-        assert!(detect(&stable, &[1.0], &params()).is_none());
-        let lost = WindowValues { before: vec![vec![0.8]], after: vec![vec![0.2]] };
-        let loss = detect(&lost, &[1.0], &params()).expect("loss");
-        assert_eq!((loss.pixels_se, loss.probability), (None, None));
+    fn one_value_a_window_has_no_error() {
+        let found = judge(&stack(&[[0.8, NAN, NAN, 0.2, NAN, NAN]]), &params());
+        assert!(found[0].breaks[0].probability.is_nan());
     }
 
     #[test]

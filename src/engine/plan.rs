@@ -180,6 +180,7 @@ pub fn plan(
         indices: options.observe.indices.clone(),
         pixel_m: options.observe.pixel_m,
         bandpass: options.observe.bandpass,
+        bands: options.change.bands(),
     };
     progress(Event::Begin("catalog", "scenes", catalog.scenes.len() as u64));
     let planned: Vec<Result<std::result::Result<PlannedScene, Quarantine>>> = catalog

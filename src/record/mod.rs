@@ -2,5 +2,6 @@
 
 pub mod geoparquet;
 pub mod manifest;
+pub mod maps;
 pub mod store;
 pub mod table;

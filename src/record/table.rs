@@ -13,7 +13,9 @@ use jiff::civil::Date;
 
 use super::geoparquet::{self, Extent};
 use crate::columnar::{self, field};
+use crate::detect::control::Control;
 use crate::error::{Quarantine, Result};
+use crate::units::days;
 use crate::zonal::ZonalStats;
 
 const INDEX_UNIT: &str = "1";
@@ -37,17 +39,6 @@ fn day(name: &str, description: &str) -> Field {
 fn flags_field() -> Field {
     let item = field("item", DataType::Utf8, false, "1", "remark");
     field("flags", DataType::List(Arc::new(item)), false, "1", "remarks that limit the use of the row, sorted")
-}
-
-/// Days since 1970-01-01.
-pub fn days(date: Date) -> i32 {
-    let epoch = Date::constant(1970, 1, 1);
-    i32::try_from(date.duration_since(epoch).as_hours() / 24).unwrap_or(i32::MAX)
-}
-
-/// Date of a number of days since 1970-01-01.
-pub fn date_of(days: i32) -> Date {
-    Date::constant(1970, 1, 1).saturating_add(jiff::Span::new().days(days))
 }
 
 fn strings<'a>(values: impl Iterator<Item = &'a str>) -> ArrayRef {
@@ -260,6 +251,8 @@ pub struct DisturbanceRow {
     pub before_scene_id: String,
     /// Scene of `date_upper`.
     pub after_scene_id: String,
+    /// What undisturbed reference parcels nearby showed.
+    pub control: Option<Control>,
     /// Outline, longitude and latitude.
     pub geometry: MultiPolygon<f64>,
 }
@@ -281,6 +274,14 @@ pub fn disturbances_schema() -> SchemaRef {
         maybe("probability", "1", "mean probability that a disturbed pixel fell by the rule's drop"),
         text("before_scene_id", "scene of date_lower"),
         text("after_scene_id", "scene of date_upper"),
+        maybe(
+            "control_change",
+            INDEX_UNIT,
+            "mean change of undisturbed reference pixels nearby; null without enough of them",
+        ),
+        maybe("control_se", INDEX_UNIT, "standard error of control_change from the scatter between reference parcels"),
+        maybe("control_pixels", "pixel", "sum of the coverage fractions of the reference pixels"),
+        maybe("did_magnitude", INDEX_UNIT, "magnitude minus control_change (difference in differences)"),
     ];
     fields.extend(geoparquet::fields("outline of the disturbed pixels"));
     columnar::schema(fields)
@@ -306,6 +307,10 @@ pub fn disturbances(rows: &[DisturbanceRow], extent: &mut Extent) -> Result<Reco
         optional(rows.iter().map(|r| r.probability)),
         strings(rows.iter().map(|r| r.before_scene_id.as_str())),
         strings(rows.iter().map(|r| r.after_scene_id.as_str())),
+        optional(rows.iter().map(|r| r.control.map(|c| c.change))),
+        optional(rows.iter().map(|r| r.control.and_then(|c| c.se))),
+        optional(rows.iter().map(|r| r.control.map(|c| c.pixels))),
+        optional(rows.iter().map(|r| r.control.map(|c| r.magnitude - c.change))),
     ];
     columns.extend(extent.columns(rows.iter().map(|r| &r.geometry))?);
     columnar::batch(&disturbances_schema(), columns)
@@ -530,13 +535,5 @@ mod tests {
         ] {
             schema.fields().iter().for_each(|f| check(table, f));
         }
-    }
-
-    #[test]
-    fn days_and_dates_go_both_ways() {
-        let date: Date = "2020-07-15".parse().expect("date");
-        assert_eq!(days(date), 18458);
-        assert_eq!(date_of(18458), date);
-        assert_eq!(days("1969-12-31".parse().expect("date")), -1);
     }
 }

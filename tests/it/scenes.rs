@@ -52,7 +52,7 @@ fn only(catalog: Catalog) -> Scene {
 }
 
 fn try_lay_out(scene: &Scene, index: &str) -> Result<Layout, SceneFault> {
-    lay_out(scene, &Wanted { indices: vec![index.into()], pixel_m: 10, bandpass: Bandpass::None })
+    lay_out(scene, &Wanted { indices: vec![index.into()], pixel_m: 10, bandpass: Bandpass::None, bands: vec![] })
 }
 
 /// Every raster of the layout: how it is calibrated, and its samples.

@@ -419,7 +419,7 @@ fn cell(value: &arrow::array::ArrayRef) -> String {
     } else if let Some(a) = any.downcast_ref::<UInt32Array>() {
         a.value(0).to_string()
     } else if let Some(a) = any.downcast_ref::<Date32Array>() {
-        lintan::record::table::date_of(a.value(0)).to_string()
+        lintan::units::date_of(a.value(0)).to_string()
     } else if let Some(a) = any.downcast_ref::<TimestampMillisecondArray>() {
         jiff::Timestamp::from_millisecond(a.value(0)).unwrap().to_string()
     } else if let Some(a) = any.downcast_ref::<ListArray>() {

@@ -1,0 +1,115 @@
+//! Maps of what a change method says of each pixel, as Cloud Optimized GeoTIFFs: one a lattice and kind, over the rectangle of
+//! the parcels, with data in parcel pixels alone.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use super::manifest;
+use crate::detect::events::Place;
+use crate::detect::{MapKind, Verdict};
+use crate::error::Result;
+use crate::gdal_io;
+use crate::geo::grid::Window;
+use crate::geo::lattice::Lattice;
+
+/// Day where there is no break, or nothing to judge.
+pub const NO_DAY: i32 = i32::MIN;
+
+/// What is known of one pixel.
+#[derive(Debug, Clone, Copy)]
+struct Cell {
+    day: i32,
+    magnitude: f32,
+    probability: f32,
+}
+
+/// Maps of one method, being collected.
+pub struct Maps<'a> {
+    method: &'static str,
+    kinds: &'a [MapKind],
+    grids: BTreeMap<String, (Lattice, BTreeMap<(u32, u32), Cell>)>,
+}
+
+impl<'a> Maps<'a> {
+    /// Nothing yet.
+    pub fn new(method: &'static str, kinds: &'a [MapKind]) -> Self {
+        Maps { method, kinds, grids: BTreeMap::new() }
+    }
+
+    /// Adds the pixels of a parcel. A pixel that two parcels share keeps what it has.
+    pub fn add(&mut self, grid_id: &str, lattice: &Lattice, places: &[Place], verdicts: &[Verdict]) {
+        if self.kinds.is_empty() {
+            return;
+        }
+        let (_, cells) = self.grids.entry(grid_id.to_owned()).or_insert_with(|| (lattice.clone(), BTreeMap::new()));
+        for (place, verdict) in places.iter().zip(verdicts) {
+            let first = verdict.breaks.first();
+            cells.entry((place.row, place.col)).or_insert(Cell {
+                day: first.map_or(NO_DAY, |b| b.break_day.floor() as i32),
+                magnitude: first.map_or(verdict.magnitude, |b| b.magnitude) as f32,
+                probability: if verdict.unjudged.is_some() {
+                    f32::NAN
+                } else {
+                    first.map_or(0.0, |b| b.probability as f32)
+                },
+            });
+        }
+    }
+
+    /// Writes what was asked for. The rows of a map in the run record are the parcels' pixels.
+    ///
+    /// # Errors
+    /// The file system's or GDAL's answer.
+    pub fn write(self, root: &Path) -> Result<Vec<manifest::Table>> {
+        let mut written = Vec::new();
+        for (grid_id, (lattice, cells)) in &self.grids {
+            let Some(window) = around(cells.keys()) else { continue };
+            let grid = lattice.grid(&window);
+            for kind in self.kinds {
+                let (name, meaning) = match kind {
+                    MapKind::BreakDate => ("break_date", "first break, days since 1970-01-01"),
+                    MapKind::Magnitude => ("magnitude", "change of the index, negative is loss"),
+                    MapKind::Probability => ("probability", "probability of the first break, 0 without one"),
+                };
+                let path = root.join("maps").join(grid_id).join(format!("{}_{name}.tif", self.method));
+                let at = |(row, col): &(u32, u32)| ((row - window.row) as usize, (col - window.col) as usize);
+                match kind {
+                    MapKind::BreakDate => {
+                        gdal_io::write_cog(&path, &grid, NO_DAY, meaning, cells.iter().map(|(p, c)| (at(p), c.day)))
+                    }
+                    MapKind::Magnitude => gdal_io::write_cog(
+                        &path,
+                        &grid,
+                        f32::NAN,
+                        meaning,
+                        cells.iter().map(|(p, c)| (at(p), c.magnitude)),
+                    ),
+                    MapKind::Probability => gdal_io::write_cog(
+                        &path,
+                        &grid,
+                        f32::NAN,
+                        meaning,
+                        cells.iter().map(|(p, c)| (at(p), c.probability)),
+                    ),
+                }?;
+                written.push(manifest::table(root, &path, cells.len() as u64)?);
+            }
+        }
+        Ok(written)
+    }
+}
+
+/// Rectangle around pixels.
+fn around<'a>(pixels: impl Iterator<Item = &'a (u32, u32)>) -> Option<Window> {
+    let mut bounds: Option<[u32; 4]> = None;
+    for (row, col) in pixels {
+        let b = bounds.get_or_insert([*row, *col, *row, *col]);
+        *b = [b[0].min(*row), b[1].min(*col), b[2].max(*row), b[3].max(*col)];
+    }
+    bounds.map(|[top, left, bottom, right]| Window {
+        row: top,
+        col: left,
+        rows: bottom - top + 1,
+        cols: right - left + 1,
+    })
+}

@@ -1,0 +1,299 @@
+//! Pixels of parcels through time, from the cube: one value a pixel and pass of a sensor, however many scenes of the pass saw
+//! it. Parcels are read in blocks that fit into memory; what a block holds never changes a result.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use jiff::civil::Date;
+use ndarray::Array3;
+use rayon::prelude::*;
+
+use crate::cube::{self, BatchParcel, Pixels};
+use crate::detect::{PixelStack, Want};
+use crate::engine::extraction::undigested;
+use crate::engine::plan::{GridPlan, Member, Plan};
+use crate::error::{Error, Result};
+use crate::gather::index_values;
+use crate::mosaic;
+use crate::units::days;
+
+/// Fewest and most pixels read at once. The most is a row group of a cube file, so that none is read twice.
+const BLOCK_PIXELS: (usize, usize) = (1 << 14, 1 << 18);
+/// Share of the memory budget that the values of a block may take.
+const BUDGET_SHARE: f64 = 0.4;
+
+/// One pass of a sensor over one lattice.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Look {
+    /// Day of the first of its scenes.
+    pub date: Date,
+    /// Positions of its scenes, by id.
+    pub scenes: Vec<usize>,
+}
+
+/// Parcels of one batch that are read together.
+pub struct Block<'a> {
+    /// Name of the lattice.
+    pub grid_id: &'a str,
+    /// The lattice.
+    pub grid: &'a GridPlan,
+    /// Position of the batch.
+    pub batch: usize,
+    /// Positions in the batch, ascending.
+    pub parcels: Vec<usize>,
+    /// Its time axis.
+    pub looks: &'a [Look],
+}
+
+/// Where the pixels of parcels through time are.
+pub struct Stacks<'a> {
+    plan: &'a Plan,
+    root: &'a Path,
+    cancel: &'a AtomicBool,
+    wants: Vec<Want>,
+    /// Passes of each lattice that can give every layer, by time.
+    looks: BTreeMap<&'a str, Vec<Look>>,
+}
+
+/// Order of preference of a lattice for a parcel: too few looks, pixel area, minus the number of looks.
+type Rank = (bool, f64, i64);
+
+impl<'a> Stacks<'a> {
+    /// Over the scenes that came out (`used`, positions in the plan), for these layers.
+    pub fn new(plan: &'a Plan, used: &[usize], root: &'a Path, cancel: &'a AtomicBool, wants: Vec<Want>) -> Self {
+        let mut by_grid: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+        for s in used {
+            let scene = &plan.scenes[*s];
+            if wants.iter().all(|w| has(&scene.layout, w)) {
+                by_grid.entry(scene.facts.grid_id.as_str()).or_default().push(*s);
+            }
+        }
+        let looks = by_grid
+            .into_iter()
+            .map(|(grid, scenes)| {
+                let family = |s: &usize| {
+                    let scene = &plan.scenes[*s].scene;
+                    format!("{}/{}", scene.spec.id, scene.sensor)
+                };
+                let families: Vec<String> = scenes.iter().map(family).collect();
+                let times: Vec<(&str, i64)> = families
+                    .iter()
+                    .zip(&scenes)
+                    .map(|(f, s)| (f.as_str(), plan.scenes[*s].facts.acquired_ms))
+                    .collect();
+                let mut passes: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+                for (pass, s) in mosaic::passes(&times).into_iter().zip(&scenes) {
+                    passes.entry(pass).or_default().push(*s);
+                }
+                let mut looks: Vec<(i64, Look)> = passes
+                    .into_values()
+                    .map(|mut scenes| {
+                        scenes.sort_by(|a, b| plan.scenes[*a].scene.id.cmp(&plan.scenes[*b].scene.id));
+                        let first = scenes.iter().min_by_key(|s| plan.scenes[**s].facts.acquired_ms);
+                        let ms = first.map_or(0, |s| plan.scenes[*s].facts.acquired_ms);
+                        let date = crate::analyse::date_of_ms(ms);
+                        (ms, Look { date, scenes })
+                    })
+                    .collect();
+                let id = |l: &Look| l.scenes.first().map(|s| plan.scenes[*s].scene.id.as_str());
+                looks.sort_by(|(a, l), (b, m)| a.cmp(b).then_with(|| id(l).cmp(&id(m))));
+                (grid, looks.into_iter().map(|(_, look)| look).collect())
+            })
+            .collect();
+        Stacks { plan, root, cancel, wants, looks }
+    }
+
+    /// Cuts the parcels into blocks. Each parcel is on one lattice: of those whose days are `enough`, the finest, then the one
+    /// with the most looks, then the first by name; where none is enough, the same of all. `memory_bytes` bounds what a block
+    /// takes, give or take one parcel.
+    pub fn blocks(&self, enough: impl Fn(&[i32]) -> bool, memory_bytes: f64) -> Vec<Block<'_>> {
+        let chosen = self.lattice_of_parcels(enough);
+        let mut blocks = Vec::new();
+        for (grid_id, looks) in &self.looks {
+            let Some(grid) = self.plan.grids.get(*grid_id) else { continue };
+            let bytes_a_pixel = (8 * looks.len().max(1) * self.wants.len()) as f64;
+            let at_once = (BUDGET_SHARE * memory_bytes / bytes_a_pixel) as usize;
+            let at_once = at_once.clamp(BLOCK_PIXELS.0, BLOCK_PIXELS.1);
+            for (b, batch) in grid.batches.iter().enumerate() {
+                let block = |parcels| Block { grid_id, grid, batch: b, parcels, looks };
+                let (mut open, mut pixels) = (Vec::new(), 0);
+                for (ordinal, parcel) in batch.parcels.iter().enumerate() {
+                    let position = grid.wanted.get(&parcel.key).map(|m| m.position);
+                    if position.and_then(|p| chosen.get(&p)) != Some(&(*grid_id, b)) {
+                        continue;
+                    }
+                    let more = parcel.footprint.pixels() as usize;
+                    if pixels + more > at_once && !open.is_empty() {
+                        blocks.push(block(std::mem::take(&mut open)));
+                        pixels = 0;
+                    }
+                    open.push(ordinal);
+                    pixels += more;
+                }
+                if !open.is_empty() {
+                    blocks.push(block(open));
+                }
+            }
+        }
+        blocks
+    }
+
+    /// Lattice and batch of each parcel, by position of the parcel. The first batch that holds a footprint speaks for it.
+    fn lattice_of_parcels(&self, enough: impl Fn(&[i32]) -> bool) -> BTreeMap<usize, (&'a str, usize)> {
+        let mut best: BTreeMap<usize, (Rank, (&str, usize))> = BTreeMap::new();
+        for (grid_id, looks) in &self.looks {
+            let Some(grid) = self.plan.grids.get(*grid_id) else { continue };
+            let mut seen: BTreeMap<(usize, usize), Vec<i32>> = BTreeMap::new();
+            for look in looks {
+                let day = days(look.date);
+                for s in &look.scenes {
+                    for (b, view) in self.plan.scenes[*s].views.iter().enumerate() {
+                        for (ordinal, _) in view.parcels() {
+                            let list = seen.entry((b, ordinal)).or_default();
+                            if list.last() != Some(&day) {
+                                list.push(day);
+                            }
+                        }
+                    }
+                }
+            }
+            for ((b, ordinal), list) in seen {
+                let parcel = &grid.batches[b].parcels[ordinal];
+                let Some(Member { position, .. }) = grid.wanted.get(&parcel.key) else { continue };
+                let rank = (!enough(&list), grid.lattice.pixel_area_m2(), -(list.len() as i64));
+                if best.get(position).is_none_or(|(known, _)| rank < *known) {
+                    best.insert(*position, (rank, (*grid_id, b)));
+                }
+            }
+        }
+        best.into_iter().map(|(position, (_, place))| (position, place)).collect()
+    }
+
+    /// Reads a block from the look of number `from` on.
+    ///
+    /// # Errors
+    /// A damaged cube file, or interruption.
+    pub fn read(&self, block: &Block, from: usize) -> Result<Values> {
+        let batch = &block.grid.batches[block.batch];
+        let mut first = BTreeMap::new();
+        let mut total = 0;
+        for ordinal in &block.parcels {
+            first.insert(*ordinal, total);
+            total += batch.parcels[*ordinal].footprint.pixels() as usize;
+        }
+        let looks = &block.looks[from.min(block.looks.len())..];
+        let layers = self.wants.len();
+        let mut data = vec![f64::NAN; looks.len() * layers * total];
+        let rows = data.par_chunks_mut((layers * total).max(1)).zip(looks);
+        let seen = rows.map(|(row, look)| self.look(block, look, &first, total, row)).collect::<Result<Vec<_>>>()?;
+        let names = self.wants.iter().map(Want::name).collect();
+        let dates: Vec<Date> = block.looks.iter().map(|l| l.date).collect();
+        Ok(Values { first, total, layers: names, from, dates, data, seen })
+    }
+
+    /// One pass: `row` is (layer, pixel). Gives the first of its scenes that had a clear pixel of each parcel.
+    fn look(
+        &self,
+        block: &Block,
+        look: &Look,
+        first: &BTreeMap<usize, usize>,
+        total: usize,
+        row: &mut [f64],
+    ) -> Result<BTreeMap<usize, u8>> {
+        let mut seen = BTreeMap::new();
+        for (number, s) in (0u8..).zip(&look.scenes) {
+            if self.cancel.load(Ordering::Relaxed) {
+                return Err(Error::Interrupted);
+            }
+            let scene = &self.plan.scenes[*s];
+            let view = &scene.views[block.batch];
+            let members: Vec<(usize, &BatchParcel)> = view.parcels().collect();
+            for (group, range) in view.row_groups().into_iter().enumerate() {
+                let members = &members[range];
+                if !members.iter().any(|(ordinal, _)| first.contains_key(ordinal)) {
+                    continue;
+                }
+                let path = scene.cube_path(self.root, view).ok_or_else(|| undigested(scene))?;
+                let (pixels, _) = cube::read(&path, Some(group))?;
+                let layers: Vec<Vec<f64>> = self.wants.iter().map(|w| values_of(&pixels, &scene.layout, w)).collect();
+                let mut at = 0;
+                for (ordinal, parcel) in members {
+                    let n = parcel.footprint.pixels() as usize;
+                    if let Some(to) = first.get(ordinal) {
+                        for i in 0..n {
+                            // The first scene of the pass with every layer there has the say, or bands would be mixed.
+                            let known = (0..layers.len()).all(|l| row[l * total + to + i].is_finite());
+                            if known || !layers.iter().all(|l| l[at + i].is_finite()) {
+                                continue;
+                            }
+                            for (l, values) in layers.iter().enumerate() {
+                                row[l * total + to + i] = values[at + i];
+                            }
+                            seen.entry(*ordinal).or_insert(number);
+                        }
+                    }
+                    at += n;
+                }
+            }
+        }
+        Ok(seen)
+    }
+}
+
+/// True where a scene can give a layer.
+fn has(layout: &cube::layout::Layout, want: &Want) -> bool {
+    match want {
+        Want::Index(id) => layout.indices.iter().any(|(i, _)| i == id),
+        Want::Band(band) => layout.band(*band).is_some(),
+    }
+}
+
+/// A layer over all pixels of a cube file.
+fn values_of(pixels: &Pixels, layout: &cube::layout::Layout, want: &Want) -> Vec<f64> {
+    let source = match want {
+        Want::Index(id) => layout.indices.iter().find(|(i, _)| i == id).map(|(_, source)| source.clone()),
+        Want::Band(band) => layout.band(*band).map(cube::layout::Source::Given),
+    };
+    source.map_or_else(Vec::new, |s| index_values(pixels, &s))
+}
+
+/// Values of a block: time, layer, pixel.
+pub struct Values {
+    first: BTreeMap<usize, usize>,
+    total: usize,
+    layers: Vec<String>,
+    from: usize,
+    dates: Vec<Date>,
+    data: Vec<f64>,
+    /// For each look from `from` on: which of its scenes saw a parcel clear, by position in the batch.
+    seen: Vec<BTreeMap<usize, u8>>,
+}
+
+impl Values {
+    /// Days of all looks.
+    pub fn dates(&self) -> &[Date] {
+        &self.dates
+    }
+
+    /// Stack of a parcel of `pixels` pixels over all looks; NaN before the look that was read first.
+    pub fn parcel(&self, ordinal: usize, pixels: usize) -> PixelStack {
+        let n = self.dates.len();
+        let first = self.first.get(&ordinal).copied().unwrap_or(0);
+        let mut values = Array3::from_elem((self.layers.len(), pixels, n), f64::NAN);
+        for (k, look) in self.data.chunks_exact((self.layers.len() * self.total).max(1)).enumerate() {
+            for (l, layer) in look.chunks_exact(self.total.max(1)).enumerate() {
+                for (i, v) in layer[first..first + pixels].iter().enumerate() {
+                    values[(l, i, self.from + k)] = *v;
+                }
+            }
+        }
+        let days = self.dates.iter().map(|d| days(*d)).collect();
+        PixelStack { days, layers: self.layers.clone(), values }
+    }
+
+    /// Which scene of each look, from the first that was read, saw a parcel clear; `none` where there was none.
+    pub fn seen(&self, ordinal: usize, none: u8) -> impl Iterator<Item = u8> {
+        self.seen.iter().map(move |look| look.get(&ordinal).copied().unwrap_or(none))
+    }
+}
