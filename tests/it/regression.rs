@@ -235,6 +235,7 @@ fn an_index_in_whole_numbers_needs_its_scale() {
             indices: vec!["ndvi".into()],
             pixel_m: 10,
             bandpass: lintan::cube::layout::Bandpass::None,
+            bands: vec![],
         };
         let told: Vec<_> = found.scenes.iter().map(|s| lintan::cube::layout::lay_out(s, &wanted).map(|_| ())).collect();
         let usable = told.iter().filter(|t| t.is_ok()).count();

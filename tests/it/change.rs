@@ -1,0 +1,238 @@
+//! Change methods over a store: dates, maps and states that go on from one run to the next.
+
+use std::fs;
+
+use gdal::raster::Buffer;
+use gdal::{Dataset, Metadata};
+
+use crate::support::{Project, assert_same, copy, files, testdata};
+
+/// Two years of history and one that is monitored, on the 54 dates of the Romanian image.
+const MONITOR: &str = r#"[project]
+name = "test"
+
+[parcels]
+path = "parcels.gpkg"
+id = "parcel_id"
+kind = "kind"
+
+[scenes]
+paths = ["scenes"]
+
+[observe]
+indices = ["ndmi"]
+scl_clear = [4, 5, 7]
+min_clear_fraction = 0.5
+
+[change.bfast_monitor]
+index = "ndmi"
+order = 1
+trend = false
+history = "all"
+monitor_start = "2020-01-01"
+
+[output]
+dir = "out"
+maps = ["break_date", "magnitude", "probability"]
+"#;
+
+fn romania(days: &[String]) -> Project {
+    let days: Vec<&str> = days.iter().map(String::as_str).collect();
+    Project::romania(MONITOR, &days)
+}
+
+fn all_days() -> Vec<String> {
+    let names = fs::read_dir(testdata("romania/scenes")).unwrap().map(|e| e.unwrap().file_name());
+    let mut days: Vec<String> = names.map(|n| n.to_string_lossy().into_owned()).collect();
+    days.sort();
+    days
+}
+
+/// Tables and maps that a run from nothing makes of the same inputs.
+fn assert_as_from_nothing(project: &Project, what: &str) {
+    let out = project.path("fresh");
+    let _ = fs::remove_dir_all(&out);
+    project.run(&["--out", out.to_str().unwrap()]);
+    assert_same(&project.tables(), &crate::support::tables(&out), what);
+    let maps = files(&project.out().join("maps"));
+    assert_eq!(maps.len(), 3);
+    assert_same(&maps, &files(&out.join("maps")), what);
+}
+
+/// Files of the store's cube whose name passes.
+fn cube(project: &Project, wanted: impl Fn(&str) -> bool) -> Vec<std::path::PathBuf> {
+    let root = project.out().join("cube");
+    let name = |f: &str| f.rsplit('/').next().unwrap().to_owned();
+    files(&root).into_keys().filter(|f| wanted(&name(f))).map(|f| root.join(f)).collect()
+}
+
+/// States of the monitor.
+fn states(project: &Project) -> Vec<std::path::PathBuf> {
+    cube(project, |name| name.starts_with("state-"))
+}
+
+#[test]
+fn a_new_scene_goes_on_from_the_states_and_gives_what_a_run_from_nothing_gives() {
+    let days = all_days();
+    let (old, new) = days.split_at(days.len() - 3);
+    let project = romania(old);
+    project.run(&[]);
+    assert_eq!(states(&project).len(), 1);
+    // What was taken in is not read again: pixels of old scenes that cannot be read any more do not matter.
+    let pixels = |name: &str| name.len() == "0123456789abcdef.parquet".len() && name.ends_with(".parquet");
+    let old_pixels = cube(&project, pixels);
+    assert!(old_pixels.len() >= old.len());
+    for file in old_pixels {
+        fs::write(&file, b"not a cube file").unwrap();
+    }
+    for day in new {
+        project.add_scene(day);
+    }
+    project.run(&[]);
+    assert_as_from_nothing(&project, "three new scenes");
+}
+
+#[test]
+fn a_scene_that_arrives_late_and_damaged_states_begin_from_nothing() {
+    let mut days = all_days();
+    let late = days.remove(days.len() - 4);
+    let project = romania(&days);
+    project.run(&[]);
+    project.add_scene(&late);
+    project.run(&[]);
+    assert_as_from_nothing(&project, "a late scene");
+    let state = states(&project).pop().unwrap();
+    let bytes = fs::read(&state).unwrap();
+    fs::write(&state, &bytes[..bytes.len() / 2]).unwrap();
+    // Other settings of the series: the tables are made again.
+    project.edit("project.toml", "[output]", "[series]\nstep_days = 11\n\n[output]");
+    project.run(&[]);
+    assert_as_from_nothing(&project, "damaged states");
+}
+
+#[test]
+fn maps_show_what_the_table_says_and_only_parcel_pixels() {
+    let project = romania(&all_days());
+    project.run(&[]);
+    let grid = fs::read_dir(project.out().join("maps")).unwrap().next().unwrap().unwrap().path();
+    let open = |kind: &str| {
+        let dataset = Dataset::open(grid.join(format!("bfast_monitor_{kind}.tif"))).unwrap();
+        let layout = dataset.metadata_item("LAYOUT", "IMAGE_STRUCTURE");
+        assert_eq!(layout.as_deref(), Some("COG"));
+        let data: Buffer<f64> = dataset.rasterband(1).unwrap().read_band_as().unwrap();
+        data.data().to_vec()
+    };
+    let (days, magnitude, probability) = (open("break_date"), open("magnitude"), open("probability"));
+    let from = 18_262.0; // 2020-01-01
+    let broken: Vec<usize> = (0..days.len()).filter(|i| days[*i] != f64::from(i32::MIN)).collect();
+    assert!(broken.len() > 100, "{}", broken.len());
+    for i in &broken {
+        assert!((from..from + 366.0).contains(&days[*i]), "{}", days[*i]);
+        assert!(magnitude[*i].is_finite() && (0.9499..0.9991).contains(&probability[*i]));
+    }
+    let judged = magnitude.iter().filter(|m| m.is_finite()).count();
+    assert!(judged > broken.len() && judged < magnitude.len(), "{judged} of {}", magnitude.len());
+    // Losses of the table are the breaks of the map with a negative magnitude, pixel for pixel where parcels do not overlap.
+    assert!(project.count("disturbances") > 0);
+}
+
+#[test]
+fn a_history_that_is_too_short_is_a_reason_and_not_an_empty_map() {
+    let days: Vec<String> = all_days().into_iter().filter(|d| d.as_str() >= "2019-12-01").collect();
+    let project = romania(&days);
+    let outcome = project.run(&[]);
+    outcome.expect(3, &["fewer clear observations in the history than the model needs"]);
+    assert_eq!(project.count("disturbances"), 0);
+}
+
+#[test]
+fn settings_without_a_critical_value_and_maps_without_a_method_are_refused() {
+    for (old, new, told) in [
+        ("order = 1", "order = 4", "1, 2 or 3"),
+        ("order = 1", "h = 0.3", "0.25, 0.5 or 1"),
+        ("order = 1", "level = 0.1", "0.05, 0.025, 0.01 or 0.001"),
+        ("history = \"all\"", "history = \"2021-01-01\"", "a day before `monitor_start`"),
+        ("history = \"all\"", "history = \"some\"", "a date like"),
+        ("maps = [\"break_date\", \"magnitude\", \"probability\"]", "maps = [\"dates\"]", "break_date"),
+    ] {
+        let project = Project::romania(&MONITOR.replace(old, new), &["2018-07-01"]);
+        project.lintan("check", &[]).expect(2, &[told]);
+    }
+}
+
+/// Every pixel of the published run of bfastSpatial on the Tura stack, through the whole program.
+#[test]
+fn the_published_break_dates_of_tura_come_out_pixel_for_pixel() {
+    let source = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data/landsat_tura_ndvi");
+    if !source.exists() {
+        println!("skipped: {} is not there", source.display());
+        return;
+    }
+    let project = Project::new(
+        "[project]\nname = \"tura\"\n[parcels]\npath = \"all.geojson\"\nid = \"id\"\n[scenes]\npaths = [\"scenes\"]\n\
+         [change.bfast_monitor]\nindex = \"ndvi\"\norder = 1\nmonitor_start = \"2009-01-01\"\n\
+         [output]\ndir = \"out\"\nmaps = [\"break_date\", \"magnitude\"]\n",
+    );
+    let folder = project.path("scenes");
+    copy(&source.join("ndvi"), &folder);
+    for entry in fs::read_dir(source.join("ndvi")).unwrap() {
+        let name = entry.unwrap().file_name().to_string_lossy().into_owned();
+        let Some(stem) = name.strip_suffix("_NDVI.tif") else { continue };
+        let (date, sensor) = stem.split_once('_').unwrap();
+        let platform = if sensor == "LE7" { "landsat-7" } else { "landsat-5" };
+        let item = serde_json::json!({
+            "type": "Feature", "stac_version": "1.0.0", "id": stem, "collection": "landsat",
+            "properties": {"datetime": format!("{date}T07:30:00Z"), "platform": platform},
+            "links": [], "geometry": null, "bbox": null,
+            "assets": {"ndvi": {"href": name, "roles": ["index"],
+                "raster:bands": [{"data_type": "int16", "nodata": -32768, "scale": 0.0001, "offset": 0.0}]}},
+        });
+        fs::write(folder.join(format!("{stem}.json")), item.to_string()).unwrap();
+    }
+    let ring = [[819_105, 827_745], [823_395, 827_745], [823_395, 832_185], [819_105, 832_185], [819_105, 827_745]];
+    let layer = serde_json::json!({
+        "type": "FeatureCollection", "crs": {"type": "name", "properties": {"name": "urn:ogc:def:crs:EPSG::32636"}},
+        "features": [{"type": "Feature", "properties": {"id": "all"}, "geometry": {"type": "Polygon", "coordinates": [ring]}}],
+    });
+    project.write("all.geojson", &layer.to_string());
+    project.run(&[]);
+    let read = |path: &std::path::Path| -> Vec<f64> {
+        let dataset = Dataset::open(path).unwrap();
+        let data: Buffer<f64> = dataset.rasterband(1).unwrap().read_band_as().unwrap();
+        data.data().to_vec()
+    };
+    let maps = project.out().join("maps/epsg32636-30m-15-15");
+    let ours = [read(&maps.join("bfast_monitor_break_date.tif")), read(&maps.join("bfast_monitor_magnitude.tif"))];
+    let published = source.join("reference_bfastmonitor");
+    let theirs = [
+        read(&published.join("published_start2009_breakpoint_decimal_year.tif")),
+        read(&published.join("published_start2009_magnitude_ndvi_x10000.tif")),
+    ];
+    assert_eq!(ours[0].len(), 21_164);
+    assert_eq!(theirs[0].len(), 21_164);
+    let mut breaks = 0;
+    for i in 0..ours[0].len() {
+        let year = (ours[0][i] > f64::from(i32::MIN)).then(|| {
+            let date = lintan::units::date_of(ours[0][i] as i32);
+            // The calendar of bfastts has 365 days; 29 February counts as 1 March.
+            let late = date.in_leap_year() && date.day_of_year() > 60;
+            f64::from(date.year()) + (f64::from(date.day_of_year() - i16::from(late)) - 1.0) / 365.0
+        });
+        match year {
+            Some(year) => {
+                breaks += 1;
+                assert!((year - theirs[0][i]).abs() < 1e-9, "pixel {i}: {year}, published {}", theirs[0][i]);
+            }
+            None => assert!(theirs[0][i].is_nan(), "pixel {i}: no break, published {}", theirs[0][i]),
+        }
+        // The map holds 32-bit floats.
+        let magnitude = (ours[1][i] * 1e4 - theirs[1][i]).abs();
+        assert!(
+            magnitude <= 1e-6 * theirs[1][i].abs().max(100.0),
+            "pixel {i}: {} and {}",
+            ours[1][i] * 1e4,
+            theirs[1][i]
+        );
+    }
+    assert_eq!(breaks, 15_337);
+}
