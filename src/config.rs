@@ -14,7 +14,7 @@ use toml::de::{DeTable, DeValue};
 use crate::carbon::biomass::Tier1Cover;
 use crate::carbon::deduction::Deduction;
 use crate::carbon::{ParameterSet, Pool};
-use crate::cube::layout::Bandpass;
+use crate::cube::layout::{Bandpass, Bandpasses};
 use crate::detect::MapKind;
 use crate::detect::control::ControlRule;
 use crate::detect::events::EventRule;
@@ -44,8 +44,9 @@ pub struct Observe {
     pub scl_clear: Vec<u8>,
     /// Pixels within this distance of cloud, cirrus or shadow are masked as well, metres.
     pub mask_dilate_m: f64,
-    /// Bring Sentinel-2 to Landsat 8's bandpass ("hls"), or leave reflectance as measured ("none").
-    pub bandpass: Bandpass,
+    /// Bring Sentinel-2 ("hls") or Landsat 5 and 7 ("roy2016-rma") to Landsat 8's bandpass, or leave reflectance as measured
+    /// ("none").
+    pub bandpass: Bandpasses,
     /// Observations that see a smaller share of the whole parcel are kept in the table, and enter neither series nor carbon.
     pub min_clear_fraction: f64,
 }
@@ -57,7 +58,7 @@ impl Default for Observe {
             pixel_m: 10,
             scl_clear: vec![4, 5, 6],
             mask_dilate_m: 0.0,
-            bandpass: Bandpass::None,
+            bandpass: Bandpasses::default(),
             min_clear_fraction: 0.7,
         }
     }
@@ -475,7 +476,7 @@ impl Check<'_> {
         if ![10, 20].contains(&o.pixel_m) {
             return Err(self.fail("observe.pixel_m", o.pixel_m.to_string(), "10 or 20", "choose one of the two"));
         }
-        if o.bandpass == Bandpass::Hls && o.pixel_m != 20 {
+        if o.bandpass.sets().contains(&Bandpass::Hls) && o.pixel_m != 20 {
             let help = "the coefficients are for B8A (20 m), not for B08; set `pixel_m = 20`";
             return Err(self.fail("observe.bandpass", "\"hls\" with pixel_m = 10", "pixel_m = 20", help));
         }

@@ -250,9 +250,8 @@ fn citations(settings: &Settings) -> Vec<String> {
         .filter_map(|id| index::by_id(id))
         .map(|i| format!("{}: {}", i.id, i.citation))
         .collect();
-    if options.observe.bandpass == crate::cube::layout::Bandpass::Hls {
-        works.push("bandpass: Claverie et al. 2018, Remote Sensing of Environment 219:145-161".into());
-    }
+    let sets = options.observe.bandpass.sets();
+    works.extend(sets.iter().map(|set| format!("bandpass {}: {}", set.name(), set.citation())));
     works.push("series: Eilers 2003, Analytical Chemistry 75:3631-3636".into());
     works.push("area: Karney 2013, Journal of Geodesy 87:43-55".into());
     if options.biomass.tier1_cover.is_some() {

@@ -23,46 +23,108 @@ pub struct Wanted {
     /// Pixel size for sensors that offer a choice, metres.
     pub pixel_m: u32,
     /// Bring sensors to a common bandpass.
-    pub bandpass: Bandpass,
+    pub bandpass: Bandpasses,
     /// Bands to keep besides those that the indices need, where a scene has them.
     pub bands: Vec<Band>,
 }
 
 /// Adjustment of reflectance to a common bandpass, by the coefficients in the sensor files. Sensors without coefficients
 /// of the set are the reference or are left as they are.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Bandpass {
-    /// As measured.
-    #[default]
-    None,
     /// Sentinel-2 to Landsat 8, by the coefficients of NASA's Harmonized Landsat Sentinel-2.
+    #[serde(rename = "hls")]
     Hls,
+    /// Landsat 5 and 7 to Landsat 8, by the reduced major axis regression of Roy et al. 2016.
+    #[serde(rename = "roy2016-rma")]
+    Roy2016Rma,
 }
 
 impl Bandpass {
-    /// Adjusts the calibration of a scene's bands.
-    fn adjust(self, scene: &Scene, values: &mut [LayerRaster]) -> Result<(), SceneFault> {
-        let set = match self {
-            Bandpass::None => return Ok(()),
+    /// Name in the configuration and in the sensor files.
+    pub fn name(self) -> &'static str {
+        match self {
             Bandpass::Hls => "hls",
-        };
-        if !scene.spec.bandpass.contains_key(set) {
-            return Ok(());
+            Bandpass::Roy2016Rma => "roy2016-rma",
         }
-        for raster in values {
-            let Layer::Band(band) = raster.layer else { continue };
-            let Some(coefficients) = scene.spec.bandpass(set, &scene.sensor, band) else {
-                return Err(SceneFault::new(
-                    Reason::UnknownCalibration,
-                    format!(
-                        "found {} of sensor {}, expected a band and sensor unit with {set} bandpass coefficients; take \
-                         another index, or set `bandpass = \"none\"` under [observe]",
-                        raster.asset.name, scene.sensor
-                    ),
-                ));
-            };
-            raster.asset.calibration = raster.asset.calibration.then(coefficients);
+    }
+
+    /// Where it comes from.
+    pub fn citation(self) -> &'static str {
+        match self {
+            Bandpass::Hls => "Claverie et al. 2018, Remote Sensing of Environment 219:145-161",
+            Bandpass::Roy2016Rma => "Roy et al. 2016, Remote Sensing of Environment 185:57-70, Table 2",
+        }
+    }
+}
+
+/// The adjustments to be made: `"none"`, one, or a list.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "BandpassText", into = "BandpassText")]
+pub struct Bandpasses(Vec<Bandpass>);
+
+/// What the configuration says.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(untagged)]
+enum BandpassText {
+    One(String),
+    Several(Vec<String>),
+}
+
+impl TryFrom<BandpassText> for Bandpasses {
+    type Error = String;
+
+    fn try_from(text: BandpassText) -> Result<Self, String> {
+        let names = match text {
+            BandpassText::One(name) if name == "none" => Vec::new(),
+            BandpassText::One(name) => vec![name],
+            BandpassText::Several(names) => names,
+        };
+        let known = [Bandpass::Hls, Bandpass::Roy2016Rma];
+        let parse = |name: &String| {
+            let found = known.iter().find(|k| k.name() == name).copied();
+            found.ok_or_else(|| format!("found \"{name}\", expected \"none\", \"hls\", \"roy2016-rma\" or a list of these"))
+        };
+        let mut sets = names.iter().map(parse).collect::<Result<Vec<_>, _>>()?;
+        sets.sort_unstable();
+        sets.dedup();
+        Ok(Bandpasses(sets))
+    }
+}
+
+impl From<Bandpasses> for BandpassText {
+    fn from(sets: Bandpasses) -> BandpassText {
+        match sets.0.as_slice() {
+            [] => BandpassText::One("none".into()),
+            [one] => BandpassText::One(one.name().into()),
+            more => BandpassText::Several(more.iter().map(|b| b.name().to_owned()).collect()),
+        }
+    }
+}
+
+impl Bandpasses {
+    /// The adjustments, in a fixed order.
+    pub fn sets(&self) -> &[Bandpass] {
+        &self.0
+    }
+
+    /// Adjusts the calibration of a scene's bands.
+    fn adjust(&self, scene: &Scene, values: &mut [LayerRaster]) -> Result<(), SceneFault> {
+        for set in self.0.iter().map(|b| b.name()).filter(|set| scene.spec.bandpass.contains_key(*set)) {
+            for raster in values.iter_mut() {
+                let Layer::Band(band) = raster.layer else { continue };
+                let Some(coefficients) = scene.spec.bandpass(set, &scene.sensor, band) else {
+                    return Err(SceneFault::new(
+                        Reason::UnknownCalibration,
+                        format!(
+                            "found {} of sensor {}, expected a band and sensor unit with {set} bandpass coefficients; take \
+                             another index, or leave {set} out of `bandpass` under [observe]",
+                            raster.asset.name, scene.sensor
+                        ),
+                    ));
+                };
+                raster.asset.calibration = raster.asset.calibration.then(coefficients);
+            }
         }
         Ok(())
     }

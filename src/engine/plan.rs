@@ -179,7 +179,7 @@ pub fn plan(
     let wanted = Wanted {
         indices: options.observe.indices.clone(),
         pixel_m: options.observe.pixel_m,
-        bandpass: options.observe.bandpass,
+        bandpass: options.observe.bandpass.clone(),
         bands: options.change.bands(),
     };
     progress(Event::Begin("catalog", "scenes", catalog.scenes.len() as u64));

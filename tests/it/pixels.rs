@@ -8,7 +8,7 @@ use std::sync::atomic::AtomicBool;
 
 use geo::{MultiPolygon, polygon};
 use lintan::cube::extract::{Effort, MaskRule, Targets, extract};
-use lintan::cube::layout::{Bandpass, Layout, Source, Wanted, lay_out};
+use lintan::cube::layout::{Bandpasses, Layout, Source, Wanted, lay_out};
 use lintan::cube::{Batch, BatchParcel, Pixels, View};
 use lintan::digest::Sha256;
 use lintan::geo::{Lattice, lattice_footprint};
@@ -40,7 +40,7 @@ fn scenes(paths: Vec<PathBuf>) -> Vec<Scene> {
 /// Every pixel of the scene, in row order.
 fn whole(scene: &Scene, indices: &[&str], pixel_m: u32) -> (Layout, Pixels) {
     let indices = indices.iter().map(|i| (*i).to_owned()).collect();
-    let layout = lay_out(scene, &Wanted { indices, pixel_m, bandpass: Bandpass::None, bands: vec![] }).expect("layout");
+    let layout = lay_out(scene, &Wanted { indices, pixel_m, bandpass: Bandpasses::default(), bands: vec![] }).expect("layout");
     let [x0, y0, x1, y1] = layout.grid.bounds();
     let all = MultiPolygon(vec![polygon![(x: x0, y: y0), (x: x1, y: y0), (x: x1, y: y1), (x: x0, y: y1)]]);
     let lattice = Lattice::of(&layout.grid);
@@ -231,7 +231,7 @@ fn whole_products_agree_with_a_plain_gdal_reading() {
 fn near_infrared_follows_the_pixel_size() {
     let safe = scenes(vec![testdata().join("products")]).into_iter().find(|s| s.sensor == "S2B").expect("SAFE");
     for (pixel_m, name, ratio) in [(10, "nir_broad", 2), (20, "nir", 1)] {
-        let wanted = Wanted { indices: vec!["ndmi".into()], pixel_m, bandpass: Bandpass::None, bands: vec![] };
+        let wanted = Wanted { indices: vec!["ndmi".into()], pixel_m, bandpass: Bandpasses::default(), bands: vec![] };
         let layout = lay_out(&safe, &wanted).expect("layout");
         assert_eq!(layout.values[0].layer.name(), name);
         assert_eq!(layout.values[1].ratio, ratio, "B11 is 20 m");

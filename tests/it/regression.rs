@@ -234,7 +234,7 @@ fn an_index_in_whole_numbers_needs_its_scale() {
         let wanted = lintan::cube::layout::Wanted {
             indices: vec!["ndvi".into()],
             pixel_m: 10,
-            bandpass: lintan::cube::layout::Bandpass::None,
+            bandpass: lintan::cube::layout::Bandpasses::default(),
             bands: vec![],
         };
         let told: Vec<_> = found.scenes.iter().map(|s| lintan::cube::layout::lay_out(s, &wanted).map(|_| ())).collect();

@@ -10,7 +10,7 @@ use std::process::Command;
 use gdal::raster::Buffer;
 use gdal::spatial_ref::SpatialRef;
 use gdal::{DriverManager, Metadata};
-use lintan::cube::layout::{Bandpass, Layout, Wanted, lay_out};
+use lintan::cube::layout::{Bandpasses, Layout, Wanted, lay_out};
 use lintan::error::{Reason, SceneFault};
 use lintan::gdal_io::{Blocks, Raster};
 use lintan::imagery::catalog::{self, Catalog};
@@ -52,7 +52,7 @@ fn only(catalog: Catalog) -> Scene {
 }
 
 fn try_lay_out(scene: &Scene, index: &str) -> Result<Layout, SceneFault> {
-    lay_out(scene, &Wanted { indices: vec![index.into()], pixel_m: 10, bandpass: Bandpass::None, bands: vec![] })
+    lay_out(scene, &Wanted { indices: vec![index.into()], pixel_m: 10, bandpass: Bandpasses::default(), bands: vec![] })
 }
 
 /// Every raster of the layout: how it is calibrated, and its samples.
