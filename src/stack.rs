@@ -23,6 +23,9 @@ const BLOCK_PIXELS: (usize, usize) = (1 << 14, 1 << 18);
 /// Share of the memory budget that the values of a block may take.
 const BUDGET_SHARE: f64 = 0.4;
 
+/// Pixels that are turned from time-major to pixel-major at once.
+const TILE_PIXELS: usize = 16;
+
 /// One pass of a sensor over one lattice.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Look {
@@ -280,14 +283,20 @@ impl Values {
     pub fn parcel(&self, ordinal: usize, pixels: usize) -> PixelStack {
         let n = self.dates.len();
         let first = self.first.get(&ordinal).copied().unwrap_or(0);
-        let mut values = Array3::from_elem((self.layers.len(), pixels, n), f64::NAN);
-        for (k, look) in self.data.chunks_exact((self.layers.len() * self.total).max(1)).enumerate() {
-            for (l, layer) in look.chunks_exact(self.total.max(1)).enumerate() {
-                for (i, v) in layer[first..first + pixels].iter().enumerate() {
-                    values[(l, i, self.from + k)] = *v;
+        let mut values = vec![f64::NAN; self.layers.len() * pixels * n];
+        let look = self.layers.len() * self.total;
+        // From time-major to pixel-major, a few pixels at once: whole cache lines are read, and few are written to.
+        for (l, layer) in values.chunks_exact_mut((pixels * n).max(1)).enumerate() {
+            for (t, tile) in layer.chunks_mut(TILE_PIXELS * n.max(1)).enumerate() {
+                let at = l * self.total + first + t * TILE_PIXELS;
+                let wide = tile.len() / n.max(1);
+                for k in 0..self.seen.len() {
+                    let row = &self.data[k * look + at..][..wide];
+                    row.iter().enumerate().for_each(|(i, v)| tile[i * n + self.from + k] = *v);
                 }
             }
         }
+        let values = Array3::from_shape_vec((self.layers.len(), pixels, n), values).unwrap_or_default();
         let days = self.dates.iter().map(|d| days(*d)).collect();
         PixelStack { days, layers: self.layers.clone(), values }
     }

@@ -2,6 +2,7 @@
 //! become reflectance. Readers of the formats fill a [`Scene`]; nothing after them knows the formats.
 
 pub mod archive;
+pub mod brdf;
 pub mod catalog;
 pub mod dark;
 pub mod hls;
@@ -10,6 +11,7 @@ pub mod mask;
 pub mod sensor;
 pub mod sentinel2;
 pub mod stac;
+pub mod terrain;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

@@ -191,7 +191,9 @@ mod tests {
     #[test]
     fn landsat_7_comes_to_landsat_8_by_the_regression_of_roy_and_in_that_direction() {
         let (spec, sensor) = Sensors::builtin().expect("sensors").by_platform("landsat-7").expect("landsat 7");
-        for (band, etm, oli) in [(Band::Red, 0.05, 0.046_925), (Band::Nir, 0.30, 0.300_09), (Band::Swir2, 0.1, 0.102_39)] {
+        for (band, etm, oli) in
+            [(Band::Red, 0.05, 0.046_925), (Band::Nir, 0.30, 0.300_09), (Band::Swir2, 0.1, 0.102_39)]
+        {
             let (slope, offset) = spec.bandpass("roy2016-rma", &sensor, band).expect("coefficients");
             assert!((slope * etm + offset - oli).abs() < 1e-12, "{band:?}");
         }

@@ -40,7 +40,8 @@ fn scenes(paths: Vec<PathBuf>) -> Vec<Scene> {
 /// Every pixel of the scene, in row order.
 fn whole(scene: &Scene, indices: &[&str], pixel_m: u32) -> (Layout, Pixels) {
     let indices = indices.iter().map(|i| (*i).to_owned()).collect();
-    let layout = lay_out(scene, &Wanted { indices, pixel_m, bandpass: Bandpasses::default(), bands: vec![] }).expect("layout");
+    let layout =
+        lay_out(scene, &Wanted { indices, pixel_m, bandpass: Bandpasses::default(), bands: vec![] }).expect("layout");
     let [x0, y0, x1, y1] = layout.grid.bounds();
     let all = MultiPolygon(vec![polygon![(x: x0, y: y0), (x: x1, y: y0), (x: x1, y: y1), (x: x0, y: y1)]]);
     let lattice = Lattice::of(&layout.grid);
