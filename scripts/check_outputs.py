@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Check every table of a finished run with other people's readers: pyarrow, GeoPandas, DuckDB.
+"""Check every table of a finished run with other people's readers: pyarrow, GeoPandas, DuckDB, and tables with
+geometry with the validator of geoparquet.org.
 
   check_outputs.py OUT_DIR [--reference testdata/reference/products.json] [--allow-missing TABLE ...]
 
@@ -17,6 +18,7 @@ import sys
 
 import duckdb
 import geopandas as gpd
+import geoparquet_validator
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -322,6 +324,21 @@ def check_geopandas(r, name, path, table):
     r.check(off < 1e-4, f"{name}: bbox column holds the bounds", f"off by {off:g}")
 
 
+def check_geoparquet(r, name, path, rows):
+    try:
+        report = geoparquet_validator.check(path)
+    except Exception as e:  # any failure to read is the finding
+        r.check(False, f"{name}: the GeoParquet validator reads it", f"{type(e).__name__}: {e}")
+        return
+    outcomes = {o["id"].split("/")[-1]: o for o in report["outcomes"]}
+    failed = [f"{k}: {o['message']}" for k, o in outcomes.items() if o["status"] == "fail"]
+    r.check(not failed, f"{name}: conformant to the GeoParquet validator", "; ".join(failed))
+    # A validator that skipped what matters would pass anything.
+    needed = ["geo-metadata", "geometry-column-type", "keys", "bbox-column-structure"] + (["wkb", "geometry-types", "bbox-extent"] if rows else [])
+    passed = [k for k in needed if outcomes.get(k, {}).get("status") == "pass"]
+    r.check(passed == needed, f"{name}: the GeoParquet validator looked at metadata, covering and geometry", f"only at {passed}")
+
+
 def check_duckdb(r, name, paths, table):
     con = duckdb.connect()
     hive = "true" if name == "observations" else "false"
@@ -381,6 +398,7 @@ def check_table(r, out, name, allow_missing):
     check_rows(r, name, t)
     if "geometry" in SCHEMAS[name]:
         check_geopandas(r, name, paths[0], t)
+        check_geoparquet(r, name, paths[0], t.num_rows)
     check_duckdb(r, name, paths, t)
     print(f"  --   {t.num_rows} rows")
     return t

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # All tests: the Rust tests, then the demo configurations run into a temporary folder and their tables checked by
-# independent readers (pyarrow, GeoPandas, DuckDB) and against independently computed values.
+# independent readers (pyarrow, GeoPandas, DuckDB, a GeoParquet validator) and against independently computed values.
 # CARGO_TARGET_DIR and LINTAN_VENV (folder of the Python environment) are honoured.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
