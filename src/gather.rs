@@ -3,8 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use rayon::prelude::*;
 
@@ -17,7 +17,7 @@ use crate::engine::plan::{Plan, PlannedScene};
 use crate::error::{Error, Result};
 use crate::imagery::mask::Class;
 use crate::mosaic::{self, Part, View};
-use crate::record::manifest::PassAccount;
+use crate::record::manifest::{CrossCheck, CrossPair, PassAccount};
 use crate::record::table::ObservationRow;
 use crate::zonal::{Scratch, reduce};
 
@@ -44,6 +44,42 @@ pub struct Gather<'a> {
     passes: BTreeMap<usize, usize>,
     left_out: AtomicU64,
     merged: AtomicU64,
+    cross: Mutex<BTreeMap<Arc<str>, Differences>>,
+}
+
+/// Differences of one index between two lattices. Neither part depends on the order in which pairs come, and neither grows
+/// with their number.
+#[derive(Default)]
+struct Differences {
+    /// Pairs by absolute difference in ten-thousandths, rounded up.
+    counts: BTreeMap<u64, u64>,
+    largest: Option<CrossPair>,
+}
+
+impl Differences {
+    const STEP: f64 = 1e-4;
+
+    fn add(&mut self, pair: CrossPair) {
+        *self.counts.entry((pair.difference.abs() / Self::STEP).ceil() as u64).or_default() += 1;
+        let before = |a: &CrossPair, b: &CrossPair| {
+            let names = |p: &CrossPair| (p.parcel_id.clone(), p.scene_id.clone(), p.other_scene_id.clone());
+            (b.difference.abs().total_cmp(&a.difference.abs())).then_with(|| names(a).cmp(&names(b))).is_lt()
+        };
+        if self.largest.as_ref().is_none_or(|l| before(&pair, l)) {
+            self.largest = Some(pair);
+        }
+    }
+
+    fn summary(&self) -> Option<CrossCheck> {
+        let pairs: u64 = self.counts.values().sum();
+        let mut seen = 0;
+        let median = self.counts.iter().find(|(_, n)| {
+            seen += **n;
+            2 * seen >= pairs
+        });
+        let median_difference = *median?.0 as f64 * Self::STEP;
+        Some(CrossCheck { pairs, median_difference, largest: self.largest.clone()? })
+    }
 }
 
 /// One observation and the scene it came from.
@@ -61,7 +97,8 @@ impl<'a> Gather<'a> {
         let times: Vec<(&str, i64)> =
             families.iter().zip(used).map(|(f, s)| (f.as_str(), plan.scenes[*s].facts.acquired_ms)).collect();
         let passes = used.iter().copied().zip(mosaic::passes(&times)).collect();
-        Gather { settings, plan, used, root, passes, left_out: AtomicU64::new(0), merged: AtomicU64::new(0) }
+        let (left_out, merged) = (AtomicU64::new(0), AtomicU64::new(0));
+        Gather { settings, plan, used, root, passes, left_out, merged, cross: Mutex::default() }
     }
 
     /// What became of parcels that several scenes of one pass saw.
@@ -69,6 +106,10 @@ impl<'a> Gather<'a> {
         PassAccount {
             rows_left_out: self.left_out.load(Ordering::Relaxed),
             rows_merged: self.merged.load(Ordering::Relaxed),
+            cross_checks: self.cross.lock().map_or_else(
+                |_| BTreeMap::new(),
+                |cross| cross.iter().filter_map(|(index, d)| Some((index.to_string(), d.summary()?))).collect(),
+            ),
         }
     }
 
@@ -198,6 +239,9 @@ impl<'a> Gather<'a> {
             let chosen = mosaic::choose(&views);
             self.left_out.fetch_add((group.len() - chosen.len()) as u64, Ordering::Relaxed);
             let Some(best) = chosen.first() else { continue };
+            for witness in mosaic::witnesses(&views) {
+                self.compare(&group[*best].row, &group[witness].row);
+            }
             let mut row = group[*best].row.clone();
             if chosen.len() > 1 {
                 self.merged.fetch_add(chosen.len() as u64 - 1, Ordering::Relaxed);
@@ -208,6 +252,26 @@ impl<'a> Gather<'a> {
             out.push(row);
         }
         Ok(out)
+    }
+
+    /// Notes how far the mean on another lattice lies from the one that is used.
+    fn compare(&self, used: &ObservationRow, other: &ObservationRow) {
+        let least = self.settings.options.observe.min_clear_fraction;
+        let (Some(ours), Some(theirs)) = (&used.stats, &other.stats) else { return };
+        if used.seen_share() < least || other.seen_share() < least {
+            return;
+        }
+        let pair = CrossPair {
+            difference: theirs.mean - ours.mean,
+            parcel_id: used.parcel_id.to_string(),
+            scene_id: used.scene_id.to_string(),
+            grid_id: used.grid_id.to_string(),
+            other_scene_id: other.scene_id.to_string(),
+            other_grid_id: other.grid_id.to_string(),
+        };
+        if let Ok(mut cross) = self.cross.lock() {
+            cross.entry(used.index.clone()).or_default().add(pair);
+        }
     }
 
     /// Statistics of an index over the pixels of several scenes of one lattice, each place once.

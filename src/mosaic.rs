@@ -6,10 +6,11 @@
 //! that measured the largest share of the parcel, then the one with the parcel deepest inside its raster, then the first by
 //! name. Where the best measured the whole parcel, its observation stands alone. Otherwise the others on the same lattice
 //! complete it pixel by pixel: in order of preference, the first that measured anything there. Scenes of another lattice
-//! (the neighbouring map zone) complete nothing, since that would take resampling.
+//! (the neighbouring map zone) complete nothing, since that would take resampling; where they measured the whole parcel too,
+//! they are witnesses: the run record tells how far their means lie from those that were used.
 
 use std::cmp::Ordering;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::geo::grid::Window;
 use crate::imagery::mask::Class;
@@ -101,6 +102,18 @@ pub fn choose(views: &[View]) -> Vec<usize> {
     order
 }
 
+/// Views of other lattices that the one that stands alone can be compared with: of each lattice the preferred view, where
+/// both measured the whole parcel. They add nothing to the observation; two resamplings of one look ought to agree.
+pub fn witnesses(views: &[View]) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..views.len()).filter(|v| views[*v].is_whole()).collect();
+    order.sort_by(|a, b| views[*a].order(&views[*b]));
+    // A view of coarser pixels may be the only whole one: then nothing stands alone.
+    let Some(best) = choose(views).first().copied().filter(|b| order.contains(b)) else { return Vec::new() };
+    let mut lattices = BTreeSet::from([views[best].grid_id]);
+    order.retain(|v| lattices.insert(views[*v].grid_id));
+    order
+}
+
 /// One scene's pixels of a parcel, in footprint order.
 pub struct Part {
     /// Clear-sky class of each pixel.
@@ -158,6 +171,18 @@ mod tests {
         assert_eq!(choose(&views), [2, 0]);
         // Nothing measured anywhere: still one view.
         assert_eq!(choose(&[view(0, 100, "z", "a", 0.0), view(0, 100, "z", "b", 0.0)]), [0]);
+    }
+
+    #[test]
+    fn whole_views_of_other_lattices_are_witnesses() {
+        let own = view(50, 100, "z", "middle", 1.0);
+        let views = [view(80, 100, "y", "edge", 1.0), own, view(60, 100, "y", "inner", 1.0), view(60, 100, "z", "b", 1.0)];
+        assert_eq!(choose(&views), [1]);
+        assert_eq!(witnesses(&views), [2], "one of a lattice, none of the own");
+        assert!(witnesses(&[own, view(60, 100, "y", "part", 0.9)]).is_empty(), "a part is no witness");
+        let part = view(50, 100, "z", "middle", 0.5);
+        let coarse = View { pixel_m2: 900.0, ..view(60, 100, "y", "coarse", 1.0) };
+        assert!(witnesses(&[part, coarse]).is_empty(), "a part needs none");
     }
 
     #[test]

@@ -26,7 +26,7 @@ use crate::record::store::{self, Inputs, Store};
 const GDAL_CACHE_MIB: usize = 64;
 
 /// Raise when tables or summary change for the same observations.
-const TABLES_VERSION: u32 = 3;
+const TABLES_VERSION: u32 = 4;
 
 /// How a run behaves besides its configuration.
 pub struct Behaviour<'a> {

@@ -103,12 +103,43 @@ pub struct Manifest {
 }
 
 /// What became of parcels that several scenes of one pass saw.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct PassAccount {
     /// Rows of scenes that the preferred scene made superfluous.
     pub rows_left_out: u64,
     /// Rows whose pixels completed those of the preferred scene.
     pub rows_merged: u64,
+    /// By index: how rows that were left out agree with those that were used, where both are of one pass, on two lattices
+    /// (neighbouring map zones), whole, and as clear as an observation must be to count.
+    pub cross_checks: BTreeMap<String, CrossCheck>,
+}
+
+/// Means of the same parcels in the same passes on two lattices.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CrossCheck {
+    /// Pairs that were compared.
+    pub pairs: u64,
+    /// Half of the absolute differences of the mean are not above this; rounded up to a ten-thousandth.
+    pub median_difference: f64,
+    /// The pair with the largest.
+    pub largest: CrossPair,
+}
+
+/// One pair of a cross-check.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CrossPair {
+    /// Mean on the other lattice less the mean that was used.
+    pub difference: f64,
+    /// Parcel.
+    pub parcel_id: String,
+    /// Scene of the row that was used.
+    pub scene_id: String,
+    /// Its lattice.
+    pub grid_id: String,
+    /// Scene of the row that was left out.
+    pub other_scene_id: String,
+    /// Its lattice.
+    pub other_grid_id: String,
 }
 
 /// One parcel in a few figures.

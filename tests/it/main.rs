@@ -15,3 +15,5 @@ mod regression;
 mod resume;
 mod scenes;
 mod support;
+mod synthetic;
+mod zones;
