@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# All tests: the Rust tests, then the demo configurations run into a temporary folder and their tables checked by
-# independent readers (pyarrow, GeoPandas, DuckDB, a GeoParquet validator) and against independently computed values.
+# All tests: the Rust tests, 10,000 random polygons against exactextract, then the demo configurations run into a temporary
+# folder and their tables checked by independent readers (pyarrow, GeoPandas, DuckDB, a GeoParquet validator) and against
+# independently computed values.
 # CARGO_TARGET_DIR and LINTAN_VENV (folder of the Python environment) are honoured.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -35,14 +36,35 @@ fi
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
+# --- cargo_test LOG [ARGUMENT ...]: adds the tests that passed and failed
+cargo_test() {
+    local log=$1 code=0 ok bad
+    shift
+    CARGO_TERM_COLOR=never cargo test --locked "$@" 2>&1 | tee "$log" || code=$?
+    read -r ok bad < <(awk '/^test result:/ { ok += $4; bad += $6 } END { print ok + 0, bad + 0 }' "$log")
+    passed=$((passed + ok)) failed=$((failed + bad))
+    if [[ $code -ne 0 && $bad -eq 0 ]]; then
+        echo "test: cargo test ended with exit code $code before all tests had a result" >&2
+        incomplete=1
+    fi
+}
+
 # --- Rust
 echo "== cargo test"
-code=0
-CARGO_TERM_COLOR=never cargo test --locked --no-fail-fast 2>&1 | tee "$work/cargo.log" || code=$?
-read -r ok bad < <(awk '/^test result:/ { ok += $4; bad += $6 } END { print ok + 0, bad + 0 }' "$work/cargo.log")
-passed=$((passed + ok)) failed=$((failed + bad))
-if [[ $code -ne 0 && $bad -eq 0 ]]; then
-    echo "test: cargo test ended with exit code $code before all tests had a result" >&2
+cargo_test "$work/cargo.log" --no-fail-fast
+
+# --- Footprints and statistics of 10,000 random polygons, made now, against exactextract
+echo "== 10,000 polygons against exactextract"
+if "$venv/bin/python" scripts/make_reference.py --compare "$work" 10000 20240815 2>"$work/compare.err"; then
+    LINTAN_COMPARE=$work/compare.json cargo_test "$work/compare.log" --test it footprints_and_statistics -- --nocapture
+    if ! grep -q '^running 1 test' "$work/compare.log"; then
+        echo "test: the test that compares with exactextract was not found" >&2
+        incomplete=1
+    fi
+    rm -f "$work/compare.json"
+else
+    tail -n 5 "$work/compare.err" >&2
+    echo "test: make_reference.py made no polygons" >&2
     incomplete=1
 fi
 
