@@ -4,6 +4,7 @@ mod change;
 mod cli;
 mod docs;
 mod faults;
+mod gaps;
 mod golden;
 mod layering;
 mod parity;
