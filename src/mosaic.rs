@@ -176,7 +176,8 @@ mod tests {
     #[test]
     fn whole_views_of_other_lattices_are_witnesses() {
         let own = view(50, 100, "z", "middle", 1.0);
-        let views = [view(80, 100, "y", "edge", 1.0), own, view(60, 100, "y", "inner", 1.0), view(60, 100, "z", "b", 1.0)];
+        let views =
+            [view(80, 100, "y", "edge", 1.0), own, view(60, 100, "y", "inner", 1.0), view(60, 100, "z", "b", 1.0)];
         assert_eq!(choose(&views), [1]);
         assert_eq!(witnesses(&views), [2], "one of a lattice, none of the own");
         assert!(witnesses(&[own, view(60, 100, "y", "part", 0.9)]).is_empty(), "a part is no witness");

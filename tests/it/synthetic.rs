@@ -50,9 +50,8 @@ impl Frame {
     fn centres(&self, size: usize) -> Vec<(f64, f64)> {
         let m = 10.0 * size as f64;
         let (cols, rows) = (self.cols / size, self.rows / size);
-        let centre = |i: usize| {
-            (self.corner.0 + ((i % cols) as f64 + 0.5) * m, self.corner.1 - ((i / cols) as f64 + 0.5) * m)
-        };
+        let centre =
+            |i: usize| (self.corner.0 + ((i % cols) as f64 + 0.5) * m, self.corner.1 - ((i / cols) as f64 + 0.5) * m);
         let mut points: Vec<(f64, f64)> = (0..cols * rows).map(centre).collect();
         transform(self.epsg, 4326, &mut points);
         points
@@ -79,9 +78,7 @@ impl Frame {
         self.write(&folder.join("B08.tif"), 1, fine.iter().map(|g| dn(g.1)).collect());
         let classes = self.centres(2).into_iter().map(|(lon, lat)| ground(lon, lat).2).collect();
         self.write::<u8>(&folder.join("SCL.tif"), 2, classes);
-        let band = |name: &str| {
-            json!({ "href": format!("./{name}.tif"), "raster:bands": [{ "nodata": 0, "scale": 1e-4, "offset": 0 }] })
-        };
+        let band = |name: &str| json!({ "href": format!("./{name}.tif"), "raster:bands": [{ "nodata": 0, "scale": 1e-4, "offset": 0 }] });
         let item = json!({
             "type": "Feature", "stac_version": "1.0.0", "id": id, "geometry": null, "links": [],
             "properties": { "datetime": datetime, "platform": "sentinel-2a" },
