@@ -40,4 +40,5 @@ pub mod stack;
 pub mod state;
 pub mod change;
 pub mod account;
+pub mod traced;
 pub mod run;

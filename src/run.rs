@@ -18,9 +18,10 @@ use crate::engine::plan::{OBSERVATION_VERSION, Plan, plan};
 use crate::error::{Error, Quarantine, Result, Stage, Subject};
 use crate::gdal_io;
 use crate::index;
-use crate::parcel::Note;
+use crate::parcel::{Note, Topic};
 use crate::record::manifest::{self, Manifest, ParcelSummary, SceneRecord};
 use crate::record::store::{self, Inputs, Store};
+use crate::traced;
 
 /// GDAL's block cache, MiB: blocks are decoded once, so it only has to hold those being read.
 const GDAL_CACHE_MIB: usize = 64;
@@ -119,7 +120,7 @@ pub fn run(settings: &Settings, behaviour: &Behaviour) -> Result<Summary> {
         return Err(Error::NothingObserved { scenes: plan.scenes.len(), quarantined: set_aside });
     }
     let results = results_key(settings, &plan, &used, &set_aside)?;
-    let made = match kept_tables(store.root(), &results) {
+    let (made, suspicion) = match kept_tables(store.root(), &results) {
         Some(kept) => {
             tracing::info!("nothing has changed: the tables are kept as they are");
             kept
@@ -133,9 +134,11 @@ pub fn run(settings: &Settings, behaviour: &Behaviour) -> Result<Summary> {
                 cancel: behaviour.cancel,
                 progress: behaviour.progress,
             };
-            pool.install(|| tables.make(set_aside))?
+            let suspicion = traced::suspect(settings, &plan, &used, store.root(), behaviour.cancel)?;
+            (pool.install(|| tables.make(set_aside))?, suspicion.into_iter().collect())
         }
     };
+    let notes: Vec<Note> = plan.parcels.notes.iter().cloned().chain(suspicion).collect();
     let finished_s = clock.elapsed().as_secs_f64();
     let quarantined = made.quarantined;
 
@@ -175,7 +178,7 @@ pub fn run(settings: &Settings, behaviour: &Behaviour) -> Result<Summary> {
         scenes: pool.install(|| scene_records(&plan, &used, store.root()))?,
         duplicates: plan.duplicates.clone(),
         quarantined: quarantined.clone(),
-        notes: plan.parcels.notes.clone(),
+        notes: notes.clone(),
         tables: made.tables.clone(),
         counts: counts.clone(),
         seconds: BTreeMap::from([
@@ -194,7 +197,7 @@ pub fn run(settings: &Settings, behaviour: &Behaviour) -> Result<Summary> {
         counts,
         tables: made.tables,
         quarantined,
-        notes: plan.parcels.notes.clone(),
+        notes,
         parcels: made.summary,
         seconds: clock.elapsed().as_secs_f64(),
     })
@@ -218,8 +221,8 @@ fn results_key(settings: &Settings, plan: &Plan, used: &[usize], quarantined: &[
     Sha256::of_json(&(TABLES_VERSION, OBSERVATION_VERSION, settings.science, scenes, parcels, quarantined))
 }
 
-/// What the last run left, if it is what this run would make again.
-fn kept_tables(root: &Path, results: &Sha256) -> Option<Made> {
+/// What the last run left, if it is what this run would make again; and what it noted of the pixels.
+fn kept_tables(root: &Path, results: &Sha256) -> Option<(Made, Vec<Note>)> {
     let text = std::fs::read(root.join("run.json")).ok()?;
     let record: serde_json::Value = serde_json::from_slice(&text).ok()?;
     let get = |key: &str| record.get(key).cloned();
@@ -233,12 +236,15 @@ fn kept_tables(root: &Path, results: &Sha256) -> Option<Made> {
     if before != *results || stranger || !tables.iter().all(intact) {
         return None;
     }
-    Some(Made {
+    let mut notes: Vec<Note> = serde_json::from_value(get("notes")?).ok()?;
+    notes.retain(|n| n.topic == Topic::Offset);
+    let made = Made {
         tables,
         quarantined: serde_json::from_value(get("quarantined")?).ok()?,
         summary: serde_json::from_value(get("summary")?).ok()?,
         passes: serde_json::from_value(get("passes")?).ok()?,
-    })
+    };
+    Some((made, notes))
 }
 
 fn citations(settings: &Settings) -> Vec<String> {

@@ -14,6 +14,7 @@ use crate::cube::{self, View, part};
 use crate::digest::Sha256;
 use crate::error::{Error, Quarantine, Result, Stage};
 use crate::geo::grid::Window;
+use crate::imagery::Scene;
 use crate::imagery::mask::MaskTable;
 
 /// A grid, the raster's window on it, and the views that a scene is extracted for.
@@ -131,12 +132,7 @@ impl<'a> Extraction<'a> {
         if self.observe_stored(scene, &targets, threads)? {
             return Ok(());
         }
-        let observe_settings = &self.settings.options.observe;
-        let rule = MaskRule {
-            table: MaskTable::new(&scene.scene.spec.mask, &observe_settings.scl_clear),
-            dilate_m: observe_settings.mask_dilate_m,
-            occlusion_bit: scene.scene.spec.mask.occlusion_bit,
-        };
+        let rule = mask_rule(self.settings, &scene.scene);
         let effort = Effort { threads, cancel: self.cancel };
         let (pixels, account) = match extract(&scene.layout, &targets, &rule, &effort) {
             Ok(done) => done,
@@ -192,6 +188,16 @@ impl<'a> Extraction<'a> {
         faults.sort();
         faults.dedup();
         (faults, self.decoded.into_inner(), self.spared.into_inner())
+    }
+}
+
+/// How the masks of a scene are read.
+pub fn mask_rule(settings: &Settings, scene: &Scene) -> MaskRule {
+    let options = &settings.options.observe;
+    MaskRule {
+        table: MaskTable::new(&scene.spec.mask, &options.scl_clear),
+        dilate_m: options.mask_dilate_m,
+        occlusion_bit: scene.spec.mask.occlusion_bit,
     }
 }
 

@@ -55,6 +55,11 @@ fn in_china(c: Coord<f64>) -> bool {
     (72.004..=137.8347).contains(&c.x) && (0.8293..=55.8271).contains(&c.y)
 }
 
+/// Whether the maps shift a place, longitude and latitude in degrees.
+pub fn is_shifted_there(place: Coord<f64>) -> bool {
+    in_china(place)
+}
+
 fn wgs84_to_gcj02(c: Coord<f64>) -> Coord<f64> {
     if !in_china(c) {
         return c;

@@ -152,6 +152,8 @@ pub enum Topic {
     Sliver,
     /// Parcels on the same ground.
     Overlap,
+    /// Parcels that seem to lie beside their forest.
+    Offset,
 }
 
 /// Something to know about the layer or a parcel that is used all the same.
@@ -166,7 +168,8 @@ pub struct Note {
 }
 
 impl Note {
-    fn new(topic: Topic, parcels: &[&str], message: impl Into<String>) -> Note {
+    /// A note on some parcels, or on the layer where none is named.
+    pub fn new(topic: Topic, parcels: &[&str], message: impl Into<String>) -> Note {
         Note { topic, parcels: parcels.iter().map(|&p| p.to_owned()).collect(), message: message.into() }
     }
 }

@@ -17,4 +17,5 @@ mod resume;
 mod scenes;
 mod support;
 mod synthetic;
+mod traced;
 mod zones;
