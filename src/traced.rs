@@ -9,7 +9,7 @@
 //!
 //! One scene a grid is looked at, the one with the most clear parcel pixels, in a few blocks with many parcels.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -44,9 +44,11 @@ const CELLS: usize = 4;
 /// Smallest width and height of a cell, pixels; else it is a block of the raster.
 const CELL_PX: u32 = 512;
 /// Parcels looked at in a cell.
-const CELL_PARCELS: usize = 100;
-/// Pixels of parcels looked at in a cell: one larger parcel alone is not looked at.
+const CELL_PARCELS: usize = 32;
+/// Pixels of parcels looked at in a cell: a larger parcel is not looked at.
 const CELL_PIXELS: u64 = 50_000;
+/// No offset is larger than this, metres.
+const FARTHEST_M: f64 = 1500.0;
 
 const SHIFTS: [DatumShift; 2] = [DatumShift::Gcj02, DatumShift::Bd09];
 /// Where a parcel is, and for each shift where it would be and the places in the three other directions.
@@ -82,19 +84,18 @@ pub fn suspect(
     }
     let mut seen = Vec::new();
     for (id, grid) in &plan.grids {
-        let shiftable: Vec<usize> =
-            grid.wanted.values().map(|m| m.position).filter(|p| is_shiftable(plan, *p)).collect();
-        if shiftable.is_empty() {
+        if !grid.wanted.values().any(|m| is_shiftable(plan, m.position)) {
             continue;
         }
         let Some(scene) = clearest(plan, used, id, root)? else { continue };
-        seen.extend(look(settings, plan, grid, scene, shiftable, cancel)?);
+        seen.extend(look(settings, plan, grid, scene, cancel)?);
     }
     Ok(judge(&seen))
 }
 
 fn is_shiftable(plan: &Plan, position: usize) -> bool {
-    plan.parcels.parcels[position].lon_lat.centroid().is_some_and(|c| datum::is_shifted_there(c.0))
+    let rect = plan.parcels.parcels[position].lon_lat.bounding_rect();
+    rect.is_some_and(|r| datum::is_shifted_there(r.center()))
 }
 
 /// The scene of a grid with the most clear parcel pixels, of several the first.
@@ -119,7 +120,6 @@ fn look(
     plan: &Plan,
     grid: &GridPlan,
     scene: &PlannedScene,
-    mut parcels: Vec<usize>,
     cancel: &AtomicBool,
 ) -> Result<Option<Seen>> {
     let wanted =
@@ -133,13 +133,11 @@ fn look(
     if grid.lattice.window(&layout.grid) != Some(scene.window) {
         return Ok(None);
     }
-    parcels.sort_unstable();
-    let placed = parcels.into_iter().filter_map(|p| places(&plan.parcels.parcels[p].lon_lat, &to_grid));
-    let chosen = choose(placed.collect(), &layout);
     let mut members = Vec::new();
-    for parcel in &chosen {
+    for position in choose(plan, grid, scene, &layout) {
+        let Some(places) = places(&plan.parcels.parcels[position].lon_lat, &to_grid) else { continue };
         let footprints: Option<Vec<_>> =
-            parcel.iter().map(|place| lattice_footprint(place, &grid.lattice).ok().flatten()).collect();
+            places.iter().map(|place| lattice_footprint(place, &grid.lattice).ok().flatten()).collect();
         for footprint in footprints.into_iter().flatten() {
             // In the order of their names they stand in the batch.
             let name = format!("{:08}", members.len());
@@ -194,41 +192,44 @@ fn places(lon_lat: &MultiPolygon<f64>, to_grid: &Transform) -> Option<Vec<MultiP
     Some(all)
 }
 
-/// Parcels that lie with all of their places in one cell, of the cells with the most.
-fn choose(parcels: Vec<Vec<MultiPolygon<f64>>>, layout: &Layout) -> Vec<Vec<MultiPolygon<f64>>> {
+/// Positions of parcels that lie with all of their places in one cell, of the cells with the most. By the rectangles around
+/// footprints that are there already: a layer may hold very many parcels, and few are looked at.
+fn choose(plan: &Plan, grid: &GridPlan, scene: &PlannedScene, layout: &Layout) -> Vec<usize> {
     let finest = layout.values.iter().find(|v| v.ratio == 1).map_or((0, 0), |v| v.block);
     let size = |block: usize| u32::try_from(block).unwrap_or(u32::MAX).max(CELL_PX);
     let (wide, high) = (size(finest.0), size(finest.1));
-    let grid = &layout.grid;
-    let cell_of = |x: f64, y: f64| {
-        let (col, row) = grid.to_pixel(x, y);
-        let within = col >= 0.0 && row >= 0.0 && col < f64::from(grid.cols) && row < f64::from(grid.rows);
-        within.then_some((row as u32 / high, col as u32 / wide))
+    let far = |pixel_m: f64| (FARTHEST_M / pixel_m).ceil() as u32;
+    let (far_x, far_y) = (far(grid.lattice.pixel_x_m), far(grid.lattice.pixel_y_m));
+    // Number of the cell that holds a stretch and what is near it, along one axis of the raster.
+    let along = |from: u32, n: u32, far: u32, (first, length): (u32, u32), cell: u32| {
+        let begin = from.checked_sub(far)?.checked_sub(first)?;
+        let end = from.checked_add(n)?.checked_add(far)?.checked_sub(first)?;
+        (end <= length && begin / cell == (end - 1) / cell).then_some(begin / cell)
     };
-    let mut cells: BTreeMap<(u32, u32), Vec<Vec<MultiPolygon<f64>>>> = BTreeMap::new();
-    for parcel in parcels {
-        let corners = parcel.iter().map(|place| {
-            let r = place.bounding_rect()?;
-            Some([cell_of(r.min().x, r.max().y)?, cell_of(r.max().x, r.min().y)?])
-        });
-        let Some(corners) = corners.collect::<Option<Vec<_>>>() else { continue };
-        let mut touched = corners.into_iter().flatten();
-        if let Some(cell) = touched.next().filter(|cell| touched.all(|t| t == *cell)) {
-            cells.entry(cell).or_default().push(parcel);
+    let raster = &scene.window;
+    let mut known = BTreeSet::new();
+    let mut cells: BTreeMap<(u32, u32), Vec<(usize, u64)>> = BTreeMap::new();
+    for parcel in grid.batches.iter().flat_map(|b| &b.parcels) {
+        let Some(member) = grid.wanted.get(&parcel.key).filter(|m| known.insert(m.position)) else { continue };
+        let w = &parcel.window;
+        let row = along(w.row, w.rows, far_y, (raster.row, raster.rows), high);
+        let col = along(w.col, w.cols, far_x, (raster.col, raster.cols), wide);
+        if let (Some(row), Some(col), true) = (row, col, is_shiftable(plan, member.position)) {
+            cells.entry((row, col)).or_default().push((member.position, u64::from(parcel.footprint.pixels())));
         }
     }
-    let mut cells: Vec<Vec<Vec<MultiPolygon<f64>>>> = cells.into_values().collect();
+    let mut cells: Vec<Vec<(usize, u64)>> = cells.into_values().collect();
     cells.sort_by_key(|parcels| std::cmp::Reverse(parcels.len()));
     cells.truncate(CELLS);
     let mut chosen = Vec::new();
-    for parcels in cells {
+    for mut parcels in cells {
+        // Batches differ from store to store, the answer must not.
+        parcels.sort_unstable();
         let (step, mut pixels) = (parcels.len().div_ceil(CELL_PARCELS), 0);
-        for parcel in parcels.into_iter().step_by(step) {
-            let rect = parcel[0].bounding_rect();
-            let area_px = rect.map_or(0.0, |r| r.width() * r.height() / grid.pixel_area_m2()).ceil() as u64;
-            if pixels + area_px <= CELL_PIXELS {
-                pixels += area_px;
-                chosen.push(parcel);
+        for (position, n) in parcels.into_iter().step_by(step) {
+            if pixels + n <= CELL_PIXELS {
+                pixels += n;
+                chosen.push(position);
             }
         }
     }
@@ -314,8 +315,9 @@ mod tests {
         assert!(judge(&seen(19, both(0.2, 0.1))).is_none(), "too few");
         assert!(judge(&seen(50, both(0.04, 0.1))).is_none(), "too little");
         assert!(judge(&seen(50, both(0.2, 0.01))).is_none(), "felled parcels: greener whichever way one goes");
-        let mixed =
-            |i: usize| if i % 3 == 0 { Gain { own: -0.2, around: -0.2 } } else { Gain { own: 0.4, around: 0.4 } };
+        let mixed = |i: usize| {
+            if i.is_multiple_of(3) { Gain { own: -0.2, around: -0.2 } } else { Gain { own: 0.4, around: 0.4 } }
+        };
         assert!(judge(&seen(24, mixed)).is_none(), "16 of 24 is no rule");
     }
 }

@@ -34,7 +34,7 @@ fn patches() -> Vec<(f64, f64)> {
     let jitter = |i: usize| ((i * 7919) % 101) as f64 - 50.0;
     (0..SIDE * SIDE)
         .map(|i| {
-            let step = |k: usize| 370.0 * (k as f64 - 0.5 * (SIDE as f64 - 1.0));
+            let step = |k: usize| 340.0 * (k as f64 - 0.5 * (SIDE as f64 - 1.0));
             (origin[0].0 + step(i % SIDE) + jitter(i), origin[0].1 + step(i / SIDE) + jitter(i + 50))
         })
         .collect()
