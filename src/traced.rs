@@ -225,8 +225,8 @@ fn choose(plan: &Plan, grid: &GridPlan, scene: &PlannedScene, layout: &Layout) -
     for mut parcels in cells {
         // Batches differ from store to store, the answer must not.
         parcels.sort_unstable();
-        let (step, mut pixels) = (parcels.len().div_ceil(CELL_PARCELS), 0);
-        for (position, n) in parcels.into_iter().step_by(step) {
+        let (count, mut pixels) = (parcels.len().min(CELL_PARCELS), 0);
+        for (position, n) in (0..count).map(|k| parcels[k * parcels.len() / count]) {
             if pixels + n <= CELL_PIXELS {
                 pixels += n;
                 chosen.push(position);
