@@ -1,14 +1,15 @@
 //! Integration tests: the built program on the images in `testdata/`, copied where they are to be damaged.
 
+mod catalog;
 mod change;
 mod cli;
 mod docs;
 mod faults;
 mod golden;
 mod layering;
+mod parcels;
 mod parity;
 mod passes;
-mod parcels;
 mod pixels;
 mod reference;
 mod regression;
