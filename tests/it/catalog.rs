@@ -202,8 +202,8 @@ fn what_is_set_aside_is_looked_at_again_until_it_is_mended() {
 fn another_setting_asks_again() {
     let mut folder = Folder::new();
     for date in &DATES[..2] {
-        let item = fs::read_dir(folder.scenes().join(date)).unwrap().map(|e| e.unwrap().path());
-        let item = item.filter(|p| p.extension().is_some_and(|e| e == "json")).next().unwrap();
+        let mut item = fs::read_dir(folder.scenes().join(date)).unwrap().map(|e| e.unwrap().path());
+        let item = item.find(|p| p.extension().is_some_and(|e| e == "json")).unwrap();
         let name = item.strip_prefix(folder.scenes()).unwrap().to_str().unwrap().to_owned();
         folder.edit(&name, ",\"offset\":0}", "}");
         folder.edit(&name, "\"02.00\"", "\"05.09\"");
@@ -324,8 +324,8 @@ fn dates_without_a_scene_are_told() {
     for (date, on) in DATES.iter().zip(["2018-07-01", "2018-07-11", "2018-07-31"]) {
         project.add_scene(date);
         let folder = project.path("scenes").join(date);
-        let item = fs::read_dir(&folder).unwrap().map(|e| e.unwrap().path());
-        let item = item.filter(|p| p.extension().is_some_and(|e| e == "json")).next().unwrap();
+        let mut item = fs::read_dir(&folder).unwrap().map(|e| e.unwrap().path());
+        let item = item.find(|p| p.extension().is_some_and(|e| e == "json")).unwrap();
         let mut value: Value = serde_json::from_slice(&fs::read(&item).unwrap()).unwrap();
         value["properties"]["platform"] = json!("sentinel-2b");
         value["properties"]["grid:code"] = json!("MGRS-34TFR");
