@@ -249,7 +249,7 @@ impl Settings {
             env!("CARGO_PKG_VERSION"),
             (&options.parcels.id, &options.parcels.kind, &options.parcels.kind_values, &options.parcels.attributes),
             (&options.parcels.encoding, &options.parcels.datum_shift),
-            (&options.scenes.start, &options.scenes.end),
+            (&options.scenes.start, &options.scenes.end, &options.scenes.offset_state),
             (&options.observe, &options.series, &options.change, &options.biomass),
             (
                 &options.carbon,

@@ -1,10 +1,59 @@
-//! Files that are complete or absent: written aside, synced, renamed.
+//! Files that are complete or absent: written aside, synced, renamed. And whether a file is still the one that was read.
 
+use std::cell::{Cell, RefCell};
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
+use serde::{Deserialize, Serialize};
+
 use crate::error::{Error, Result};
+
+/// What changes when a file does: its size, the times of the last change of content and of the file's record, its number.
+/// The second time catches copies that keep the first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stamp(u64, [i64; 5]);
+
+impl Stamp {
+    /// Stamp of a file as it is now.
+    pub fn of(m: &fs::Metadata) -> Stamp {
+        use std::os::unix::fs::MetadataExt;
+        let number = i64::from_ne_bytes(m.ino().to_ne_bytes());
+        Stamp(m.len(), [m.mtime(), m.mtime_nsec(), m.ctime(), m.ctime_nsec(), number])
+    }
+
+    /// Stamp of the file at a path; `None` where there is none.
+    pub fn at(path: &Path) -> Option<Stamp> {
+        fs::metadata(path).ok().map(|m| Stamp::of(&m))
+    }
+}
+
+/// The files that something was read from, each with its stamp from before it was read.
+#[derive(Debug, Default)]
+pub struct Trace {
+    files: RefCell<Vec<(PathBuf, Option<Stamp>)>>,
+    open: Cell<bool>,
+}
+
+impl Trace {
+    /// Call before a file is read, also where it may be absent.
+    pub fn note(&self, path: &Path) {
+        let mut files = self.files.borrow_mut();
+        if !files.iter().any(|(p, _)| p == path) {
+            files.push((path.to_path_buf(), Stamp::at(path)));
+        }
+    }
+
+    /// Something was asked that no stamp tells of, such as a server.
+    pub fn leave_open(&self) {
+        self.open.set(true);
+    }
+
+    /// Files and stamps, where they are all that was asked.
+    pub fn whole(self) -> Option<Vec<(PathBuf, Option<Stamp>)>> {
+        (!self.open.get()).then(|| self.files.into_inner())
+    }
+}
 
 /// Prefix of files that are being written; a run removes what a crash left of them.
 pub const STAGING_PREFIX: &str = ".staging-";

@@ -58,6 +58,7 @@ pub fn facts(plan: &Plan) -> serde_json::Value {
         "last_scene_on": last,
         "scenes_outside_dates": plan.outside_dates,
         "duplicates": plan.duplicates,
+        "calendar": plan.calendar,
         "scenes_lacking_index": missing,
         "grids": plan.grids.iter().map(|(id, g)| serde_json::json!({
             "grid_id": id,
@@ -89,6 +90,24 @@ pub fn describe(plan: &Plan) -> Result<()> {
     }
     for d in &plan.duplicates {
         text::line(&format!("duplicate       {} is used, {} is not ({})", d.kept, d.dropped, d.rule))?;
+    }
+    for track in plan.calendar.iter().filter(|t| !t.missing.is_empty()) {
+        const SHOWN: usize = 5;
+        let mut dates: Vec<String> = track.missing.iter().take(SHOWN).map(|d| d.to_string()).collect();
+        if track.missing.len() > SHOWN {
+            dates.push("...".into());
+        }
+        text::line(&format!(
+            "no scene        {} of {} dates of {} over {} every {} days, {} to {}: {}",
+            track.missing.len(),
+            track.expected,
+            track.sensor,
+            track.tile,
+            track.repeat_days,
+            track.first,
+            track.last,
+            dates.join(", ")
+        ))?;
     }
     let facts = facts(plan);
     if let Some(lacking) = facts["scenes_lacking_index"].as_object() {

@@ -21,9 +21,10 @@ use crate::geo::coverage::lattice_footprint;
 use crate::geo::crs::{Crs, Transform, share};
 use crate::geo::grid::Window;
 use crate::geo::lattice::Lattice;
+use crate::imagery::calendar::{self, Track};
 use crate::imagery::catalog::{self, Duplicate};
 use crate::imagery::sensor::{MaskLayout, Sensors};
-use crate::imagery::{Layer, Scene, archive, dark};
+use crate::imagery::{Layer, OffsetSource, Scene, archive, dark};
 use crate::parcel::{self, ParcelSet};
 use crate::record::manifest::Input;
 use crate::record::store::{self, Inputs};
@@ -122,6 +123,8 @@ pub struct Plan {
     pub duplicates: Vec<Duplicate>,
     /// Scenes outside the configured days.
     pub outside_dates: usize,
+    /// Which dates of each satellite's calendar have no scene.
+    pub calendar: Vec<Track>,
     /// Scenes and parcels set aside.
     pub quarantined: Vec<Quarantine>,
 }
@@ -154,7 +157,7 @@ pub fn plan(
         });
     }
     let sensors = Sensors::builtin()?;
-    let catalog = catalog::read(&options.scenes, &settings.base, &sensors)?;
+    let catalog = catalog::read_again(&options.scenes, &settings.base, &sensors, &inputs.products)?;
     let mut quarantined = parcels.quarantined.clone();
     for bad in catalog.bad {
         quarantined.push(Quarantine::scene(&bad.id, Stage::Catalog, bad.fault.reason, &bad.source, bad.fault.message));
@@ -182,6 +185,7 @@ pub fn plan(
         bandpass: options.observe.bandpass.clone(),
         bands: options.change.bands(),
     };
+    let calendar = calendar::tracks(catalog.scenes.iter());
     progress(Event::Begin("catalog", "scenes", catalog.scenes.len() as u64));
     let planned: Vec<Result<std::result::Result<PlannedScene, Quarantine>>> = catalog
         .scenes
@@ -249,6 +253,7 @@ pub fn plan(
         tasks,
         duplicates: catalog.duplicates,
         outside_dates: catalog.outside_dates,
+        calendar,
         quarantined,
     })
 }
@@ -369,7 +374,9 @@ fn plan_scene(
     let key = SceneKey { version: CUBE_VERSION, facts: &facts, window, sensor, layers, mask, saturation };
     let key = if complete { Some(Sha256::of_json(&key).map_err(ScenePlanError::Error)?) } else { None };
     // Pixels against the catalog's word: once for the same files and the same word.
-    let agreed = key.filter(|_| scene.offset_by_catalog).map(|key| format!("offset agrees with pixels: {key}"));
+    let agreed = key
+        .filter(|_| scene.offset_from != OffsetSource::Product)
+        .map(|key| format!("offset agrees with pixels: {key}"));
     if !agreed.as_ref().is_some_and(|fact| inputs.noted(fact)) {
         dark::check(&scene).map_err(ScenePlanError::Fault)?;
         if let Some(fact) = agreed {

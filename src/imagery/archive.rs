@@ -12,6 +12,7 @@ use std::sync::Arc;
 use flate2::read::GzDecoder;
 
 use crate::error::{Reason, SceneFault};
+use crate::files::Trace;
 
 /// Metadata larger than this is none.
 const MAX_TEXT_BYTES: u64 = 64 << 20;
@@ -28,12 +29,17 @@ pub struct Archive {
     texts: BTreeMap<String, Vec<u8>>,
 }
 
-/// Where the files of a product are.
-#[derive(Debug, Clone)]
-pub enum Place {
-    /// A folder.
+/// Where the files of a product are, and which of them were read.
+#[derive(Debug)]
+pub struct Place<'a> {
+    at: At,
+    trace: &'a Trace,
+}
+
+#[derive(Debug)]
+enum At {
     Folder(PathBuf),
-    /// A folder inside an archive: empty, or its name with a slash at the end.
+    /// A folder inside: empty, or its name with a slash at the end.
     Archive(Arc<Archive>, String),
 }
 
@@ -172,15 +178,31 @@ fn read_text(entry: impl Read) -> std::io::Result<Vec<u8>> {
     Ok(text)
 }
 
-impl Place {
+impl<'a> Place<'a> {
+    /// A folder.
+    pub fn folder(folder: &Path, trace: &'a Trace) -> Self {
+        Place { at: At::Folder(folder.to_path_buf()), trace }
+    }
+
+    /// A folder inside an archive: empty, or its name with a slash at the end.
+    pub fn archive(archive: Arc<Archive>, folder: &str, trace: &'a Trace) -> Self {
+        Place { at: At::Archive(archive, folder.to_owned()), trace }
+    }
+
+    /// Call before a file is read by other means than this.
+    pub fn note(&self, name: &str) {
+        self.trace.note(&self.file(name));
+    }
+
     /// A metadata file as text.
     ///
     /// # Errors
     /// It is not there or is no text.
     pub fn text(&self, name: &str) -> Result<String, String> {
-        match self {
-            Place::Folder(folder) => std::fs::read_to_string(folder.join(name)).map_err(|e| e.to_string()),
-            Place::Archive(archive, root) => {
+        self.note(name);
+        match &self.at {
+            At::Folder(folder) => std::fs::read_to_string(folder.join(name)).map_err(|e| e.to_string()),
+            At::Archive(archive, root) => {
                 let bytes = archive.texts.get(&format!("{root}{name}")).ok_or("not in the archive")?;
                 String::from_utf8(bytes.clone()).map_err(|_| "found bytes that are no UTF-8 text".into())
             }
@@ -189,12 +211,13 @@ impl Place {
 
     /// The first bytes of a metadata file as text; `None` where it is not there.
     pub fn head(&self, name: &str, bytes: usize) -> Option<String> {
+        self.note(name);
         let mut head = Vec::new();
-        match self {
-            Place::Folder(folder) => {
+        match &self.at {
+            At::Folder(folder) => {
                 File::open(folder.join(name)).ok()?.take(bytes as u64).read_to_end(&mut head).ok()?;
             }
-            Place::Archive(archive, root) => {
+            At::Archive(archive, root) => {
                 let text = archive.texts.get(&format!("{root}{name}"))?;
                 head.extend_from_slice(&text[..bytes.min(text.len())]);
             }
@@ -204,17 +227,17 @@ impl Place {
 
     /// A raster, as GDAL finds it.
     pub fn raster(&self, name: &str) -> PathBuf {
-        match self {
-            Place::Folder(folder) => folder.join(name),
-            Place::Archive(a, root) => PathBuf::from(format!("{}{}}}/{root}{name}", a.prefix, a.file.display())),
+        match &self.at {
+            At::Folder(folder) => folder.join(name),
+            At::Archive(a, root) => PathBuf::from(format!("{}{}}}/{root}{name}", a.prefix, a.file.display())),
         }
     }
 
     /// The file on disk that holds a metadata file.
     pub fn file(&self, name: &str) -> PathBuf {
-        match self {
-            Place::Folder(folder) => folder.join(name),
-            Place::Archive(archive, _) => archive.file.clone(),
+        match &self.at {
+            At::Folder(folder) => folder.join(name),
+            At::Archive(archive, _) => archive.file.clone(),
         }
     }
 }

@@ -12,9 +12,12 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::archive::{self, Archive, Place};
+use super::known::{self, Known, Line};
 use super::sensor::Sensors;
+use super::stac::OffsetState;
 use super::{BadScene, Layer, Scene, hls, landsat, sentinel2, stac};
 use crate::error::{Error, Reason, Result, SceneFault};
+use crate::files::Trace;
 
 /// `[scenes]`: where to look and which days count.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -31,6 +34,9 @@ pub struct Params {
     /// Read rasters of STAC Items from servers (http, https, s3); without, such scenes are set aside.
     #[serde(default)]
     pub remote: bool,
+    /// What holds for Sentinel-2 STAC Items that leave open whether digital numbers carry the offset.
+    #[serde(default)]
+    pub offset_state: OffsetState,
 }
 
 /// One acquisition found more than once.
@@ -69,11 +75,52 @@ enum Candidate {
     Unread(PathBuf, SceneFault),
 }
 
-/// What came of a candidate: scenes, and more JSON files to look into.
+impl Candidate {
+    /// The folder or file.
+    fn path(&self) -> &Path {
+        match self {
+            Candidate::Safe(path)
+            | Candidate::Landsat(path, _)
+            | Candidate::Hls(path, ..)
+            | Candidate::Archive(path)
+            | Candidate::Json(path)
+            | Candidate::Unread(path, _) => path,
+        }
+    }
+
+    /// Under which name it is remembered: everything that tells it from others, its files apart.
+    fn name(&self) -> Option<String> {
+        let path = self.path().to_str()?;
+        match self {
+            Candidate::Safe(_) => Some(known::name(&["safe", path])),
+            Candidate::Landsat(_, mtl) => Some(known::name(&["landsat", path, mtl])),
+            Candidate::Hls(_, id, files) => {
+                let files = files.iter().flat_map(|(band, name)| [band.as_str(), name.as_str()]);
+                Some(known::name(&["hls", path, id].into_iter().chain(files).collect::<Vec<_>>()))
+            }
+            Candidate::Archive(_) => Some(known::name(&["archive", path])),
+            Candidate::Json(_) => Some(known::name(&["json", path])),
+            Candidate::Unread(..) => None,
+        }
+    }
+}
+
+/// What candidates are read with.
+struct Reading<'a> {
+    params: &'a Params,
+    sensors: &'a Sensors,
+    /// A path as records name it.
+    source: &'a (dyn Fn(&Path) -> String + Sync),
+    known: &'a Known,
+    about: &'a str,
+}
+
+/// What came of a candidate: scenes, more JSON files to look into, and what to remember.
 #[derive(Default)]
 struct Read {
     scenes: Vec<std::result::Result<Scene, BadScene>>,
     linked: Vec<PathBuf>,
+    line: Option<Line>,
 }
 
 /// Searches the configured paths; relative ones are relative to `base`.
@@ -81,6 +128,14 @@ struct Read {
 /// # Errors
 /// A configured path does not exist or cannot be listed, or nothing at all looks like a scene.
 pub fn read(params: &Params, base: &Path, sensors: &Sensors) -> Result<Catalog> {
+    read_again(params, base, sensors, &Known::default())
+}
+
+/// As [`read`], without parsing again what is known and has not changed; `known` learns what there is now.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_again(params: &Params, base: &Path, sensors: &Sensors, known: &Known) -> Result<Catalog> {
     let mut candidates = Vec::new();
     for path in &params.paths {
         let full = base.join(path);
@@ -102,7 +157,9 @@ pub fn read(params: &Params, base: &Path, sensors: &Sensors) -> Result<Catalog> 
         let p = absolute(p);
         p.strip_prefix(&root).unwrap_or(&p).to_string_lossy().into_owned()
     };
-    let read = read_all(candidates, &source, params.remote, sensors);
+    let about = Known::about(&(params.remote, params.offset_state), sensors)?;
+    let reading = Reading { params, sensors, source: &source, known, about: &about };
+    let read = read_all(candidates, &reading);
 
     let mut catalog = Catalog::default();
     let mut acquisitions: BTreeMap<String, Vec<Scene>> = BTreeMap::new();
@@ -200,28 +257,26 @@ fn is_json(extension: &std::ffi::OsStr) -> bool {
 }
 
 /// Reads candidates in parallel, and what STAC catalogs among them lead to, each JSON file once.
-fn read_all(
-    mut candidates: Vec<Candidate>,
-    source: &(dyn Fn(&Path) -> String + Sync),
-    remote: bool,
-    sensors: &Sensors,
-) -> Vec<std::result::Result<Scene, BadScene>> {
+fn read_all(mut candidates: Vec<Candidate>, reading: &Reading) -> Vec<std::result::Result<Scene, BadScene>> {
     let real = |p: &Path| p.canonicalize().unwrap_or_else(|_| p.to_path_buf());
     let mut seen: BTreeSet<PathBuf> = BTreeSet::new();
     let mut scenes = Vec::new();
+    let mut lines = Vec::new();
     while !candidates.is_empty() {
         // The same file may be found by search, by path and by link; a catalog may link to its own parent.
         candidates.retain(|c| match c {
             Candidate::Json(file) => seen.insert(real(file)),
             _ => true,
         });
-        let read: Vec<Read> = candidates.par_iter().map(|c| read_candidate(c, source, remote, sensors)).collect();
+        let read: Vec<Read> = candidates.par_iter().map(|c| reading.recall_or_read(c)).collect();
         candidates.clear();
         for one in read {
             scenes.extend(one.scenes);
             candidates.extend(one.linked.into_iter().map(Candidate::Json));
+            lines.extend(one.line);
         }
     }
+    reading.known.replace(reading.about.to_owned(), lines);
     scenes
 }
 
@@ -288,38 +343,116 @@ fn file_candidate(path: &Path) -> Option<Candidate> {
     archive::is_archive(&name).then(|| Candidate::Archive(path.to_path_buf()))
 }
 
-fn read_candidate(
-    candidate: &Candidate,
-    source: &(dyn Fn(&Path) -> String + Sync),
-    remote: bool,
-    sensors: &Sensors,
-) -> Read {
-    let name =
-        |p: &Path| p.file_name().map(|n| n.to_string_lossy().trim_end_matches(".SAFE").to_owned()).unwrap_or_default();
-    let bad = |p: &Path, fault: SceneFault| BadScene { id: name(p), source: source(p), fault };
-    let scenes = match candidate {
-        Candidate::Safe(folder) => {
-            let place = Place::Folder(folder.clone());
-            vec![sentinel2::read(&place, &source(folder), sensors).map_err(|f| bad(folder, f))]
+impl Reading<'_> {
+    fn recall_or_read(&self, candidate: &Candidate) -> Read {
+        let source = (self.source)(candidate.path());
+        let Some(name) = candidate.name() else { return self.read(candidate, &source, &Trace::default()) };
+        if let Some((line, scenes)) = self.known.recall(self.about, &name, &source, self.sensors) {
+            return Read { scenes: scenes.into_iter().map(Ok).collect(), linked: Vec::new(), line: Some(line) };
         }
-        Candidate::Landsat(folder, mtl) => {
-            let place = Place::Folder(folder.clone());
-            vec![landsat::read(&place, mtl, &source(folder), sensors).map_err(|f| bad(folder, f))]
+        let trace = Trace::default();
+        let mut read = self.read(candidate, &source, &trace);
+        let good: Vec<Scene> = read.scenes.iter().filter_map(|s| s.as_ref().ok().cloned()).collect();
+        // Links lead to files that come and go, and faults may be mended where no stamp tells.
+        if good.len() == read.scenes.len() && read.linked.is_empty() {
+            read.line = trace.whole().and_then(|files| Known::line(&name, files, &good));
         }
-        Candidate::Hls(folder, id, files) => {
-            let place = Place::Folder(folder.clone());
-            let scene = hls::read(&place, id, files, &source(folder), sensors);
-            vec![scene.map_err(|fault| BadScene { id: id.clone(), source: source(folder), fault })]
+        read
+    }
+
+    fn read(&self, candidate: &Candidate, source: &str, trace: &Trace) -> Read {
+        let sensors = self.sensors;
+        let name = |p: &Path| {
+            p.file_name().map(|n| n.to_string_lossy().trim_end_matches(".SAFE").to_owned()).unwrap_or_default()
+        };
+        let bad = |p: &Path, fault: SceneFault| BadScene { id: name(p), source: source.to_owned(), fault };
+        let scenes = match candidate {
+            Candidate::Safe(folder) => {
+                let place = Place::folder(folder, trace);
+                vec![sentinel2::read(&place, source, sensors).map_err(|f| bad(folder, f))]
+            }
+            Candidate::Landsat(folder, mtl) => {
+                let place = Place::folder(folder, trace);
+                vec![landsat::read(&place, mtl, source, sensors).map_err(|f| bad(folder, f))]
+            }
+            Candidate::Hls(folder, id, files) => {
+                let place = Place::folder(folder, trace);
+                let scene = hls::read(&place, id, files, source, sensors);
+                vec![scene.map_err(|fault| BadScene { id: id.clone(), source: source.to_owned(), fault })]
+            }
+            Candidate::Archive(file) => read_archive(file, source, sensors, trace)
+                .unwrap_or_else(|fault| vec![Err(fault)])
+                .into_iter()
+                .map(|scene| scene.map_err(|fault| bad(file, fault)))
+                .collect(),
+            Candidate::Json(file) => return self.read_json(file, &name(file), source, trace),
+            Candidate::Unread(path, fault) => vec![Err(bad(path, fault.clone()))],
+        };
+        Read { scenes, ..Read::default() }
+    }
+
+    fn read_json(&self, file: &Path, name: &str, source: &str, trace: &Trace) -> Read {
+        let bad = |reason: Reason, message: String| {
+            Err(BadScene { id: name.to_owned(), source: source.to_owned(), fault: SceneFault::new(reason, message) })
+        };
+        let none = |scenes| Read { scenes, ..Read::default() };
+        trace.note(file);
+        let around = stac::Around {
+            file,
+            source,
+            remote: self.params.remote,
+            offset_state: self.params.offset_state,
+            sensors: self.sensors,
+            trace,
+        };
+        let content = match std::fs::read_to_string(file) {
+            Ok(content) => content,
+            Err(e) => return none(vec![bad(Reason::BadMetadata, format!("cannot be read: {e}"))]),
+        };
+        match stac::sort_out(&content) {
+            Ok(stac::Kind::Other) => Read::default(),
+            Ok(stac::Kind::Items(items)) => none(
+                items
+                    .iter()
+                    .map(|item| {
+                        stac::read(item, &around).map_err(|fault| BadScene {
+                            id: stac::id(item).map_or_else(|| name.to_owned(), str::to_owned),
+                            source: source.to_owned(),
+                            fault,
+                        })
+                    })
+                    .collect(),
+            ),
+            Ok(stac::Kind::Links(links)) => {
+                let folder = file.parent().unwrap_or(Path::new("."));
+                let (on_server, local): (Vec<&String>, Vec<&String>) =
+                    links.iter().partition(|l| l.contains("://") && !l.starts_with("file://"));
+                let mut read = Read::default();
+                if let Some(first) = on_server.first() {
+                    read.scenes.push(bad(
+                        Reason::Unsupported,
+                        format!(
+                            "found {} links to items on a server, expected files; save the items to disk (the first: {first})",
+                            on_server.len()
+                        ),
+                    ));
+                }
+                for link in local {
+                    let target = folder.join(link.strip_prefix("file://").unwrap_or(link));
+                    if target.is_file() {
+                        read.linked.push(target);
+                    } else {
+                        read.scenes.push(bad(
+                            Reason::BadMetadata,
+                            format!("found a link to {link}, where no file is; correct the link or fetch the file"),
+                        ));
+                    }
+                }
+                read
+            }
+            Err(e) => none(vec![bad(Reason::BadMetadata, format!("found {e}, expected a STAC Item"))]),
         }
-        Candidate::Archive(file) => read_archive(file, &source(file), sensors)
-            .unwrap_or_else(|fault| vec![Err(fault)])
-            .into_iter()
-            .map(|scene| scene.map_err(|fault| bad(file, fault)))
-            .collect(),
-        Candidate::Json(file) => return read_json(file, &name(file), &source(file), remote, sensors),
-        Candidate::Unread(path, fault) => vec![Err(bad(path, fault.clone()))],
-    };
-    Read { scenes, linked: Vec::new() }
+    }
 }
 
 /// Every product in an archive, whatever the folders around it are called.
@@ -327,11 +460,13 @@ fn read_archive(
     file: &Path,
     source: &str,
     sensors: &Sensors,
+    trace: &Trace,
 ) -> std::result::Result<Vec<std::result::Result<Scene, SceneFault>>, SceneFault> {
     let is_metadata = |name: &str| {
         let base = name.rsplit('/').next().unwrap_or(name);
         base == sentinel2::METADATA || base == sentinel2::TILE_METADATA || landsat::is_metadata(base)
     };
+    trace.note(file);
     let archive = std::sync::Arc::new(Archive::open(file, is_metadata)?);
     // Files by the folder inside the archive.
     let mut folders: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
@@ -341,7 +476,7 @@ fn read_archive(
     }
     let mut scenes = Vec::new();
     for (folder, names) in &folders {
-        let place = Place::Archive(archive.clone(), (*folder).to_owned());
+        let place = Place::archive(archive.clone(), folder, trace);
         if names.contains(&sentinel2::METADATA) {
             scenes.push(sentinel2::read(&place, source, sensors));
         } else {
@@ -368,58 +503,4 @@ fn read_archive(
         ));
     }
     Ok(scenes)
-}
-
-fn read_json(file: &Path, name: &str, source: &str, remote: bool, sensors: &Sensors) -> Read {
-    let bad = |reason: Reason, message: String| {
-        Err(BadScene { id: name.to_owned(), source: source.to_owned(), fault: SceneFault::new(reason, message) })
-    };
-    let none = |scenes| Read { scenes, linked: Vec::new() };
-    let content = match std::fs::read_to_string(file) {
-        Ok(content) => content,
-        Err(e) => return none(vec![bad(Reason::BadMetadata, format!("cannot be read: {e}"))]),
-    };
-    match stac::sort_out(&content) {
-        Ok(stac::Kind::Other) => Read::default(),
-        Ok(stac::Kind::Items(items)) => none(
-            items
-                .iter()
-                .map(|item| {
-                    stac::read(item, file, source, remote, sensors).map_err(|fault| BadScene {
-                        id: stac::id(item).map_or_else(|| name.to_owned(), str::to_owned),
-                        source: source.to_owned(),
-                        fault,
-                    })
-                })
-                .collect(),
-        ),
-        Ok(stac::Kind::Links(links)) => {
-            let folder = file.parent().unwrap_or(Path::new("."));
-            let (on_server, local): (Vec<&String>, Vec<&String>) =
-                links.iter().partition(|l| l.contains("://") && !l.starts_with("file://"));
-            let mut read = Read::default();
-            if let Some(first) = on_server.first() {
-                read.scenes.push(bad(
-                    Reason::Unsupported,
-                    format!(
-                        "found {} links to items on a server, expected files; save the items to disk (the first: {first})",
-                        on_server.len()
-                    ),
-                ));
-            }
-            for link in local {
-                let target = folder.join(link.strip_prefix("file://").unwrap_or(link));
-                if target.is_file() {
-                    read.linked.push(target);
-                } else {
-                    read.scenes.push(bad(
-                        Reason::BadMetadata,
-                        format!("found a link to {link}, where no file is; correct the link or fetch the file"),
-                    ));
-                }
-            }
-            read
-        }
-        Err(e) => none(vec![bad(Reason::BadMetadata, format!("found {e}, expected a STAC Item"))]),
-    }
 }

@@ -11,7 +11,7 @@
 
 use std::path::Path;
 
-use super::{Asset, Band, Layer, Scene};
+use super::{Asset, Band, Layer, OffsetSource, Scene};
 use crate::error::{Reason, SceneFault};
 use crate::gdal_io::{Blocks, Raster};
 
@@ -45,7 +45,7 @@ const BARE: u16 = 5;
 /// # Errors
 /// The pixels contradict the item; the figures are in the message.
 pub fn check(scene: &Scene) -> Result<(), SceneFault> {
-    if !scene.offset_by_catalog {
+    if scene.offset_from == OffsetSource::Product {
         return Ok(());
     }
     let bands: Vec<(&Asset, Vec<(u16, f64)>)> = [Band::Red, Band::Green, Band::Blue, Band::Swir1, Band::Swir2]
@@ -70,9 +70,18 @@ pub fn check(scene: &Scene) -> Result<(), SceneFault> {
     // What the item says, in digital numbers of 1e-4.
     let unit = red.calibration.scale / 1e-4;
     let carried = (-red.calibration.pre - red.calibration.post / red.calibration.scale) * unit;
-    let story = |says: &str| format!("found an item that says {says}, contradicted by its dark pixels: ");
-    let help =
-        "expected the two to agree; correct the item's raster:bands offset, or take the scene from another provider";
+    let (teller, help) = if scene.offset_from == OffsetSource::Setting {
+        (
+            "an item that leaves the offset open and `offset_state` under [scenes] that says",
+            "expected the two to agree; correct `offset_state`, or take the scene from another provider",
+        )
+    } else {
+        (
+            "an item that says",
+            "expected the two to agree; correct the item's raster:bands offset, or take the scene from another provider",
+        )
+    };
+    let story = |says: &str| format!("found {teller} {says}, contradicted by its dark pixels: ");
     let fault = |message: String| Err(SceneFault::new(Reason::UnknownCalibration, message));
     if carried >= WITHOUT_BELOW {
         // Of the visible: in the short-wave infrared ground is as bright as an offset.

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use super::archive::Place;
 use super::sensor::{SensorSpec, Sensors};
-use super::{Asset, Calibration, Layer, Scene};
+use super::{Asset, Calibration, Layer, OffsetSource, Scene};
 use crate::error::{Reason, SceneFault};
 use crate::gdal_io;
 
@@ -129,6 +129,7 @@ pub fn read(
     // Any raster with the granule's tags will do; the mask has them as well, but a band is what is needed.
     let told_by = files.iter().find(|(band, _)| band == "B04").or_else(|| files.first());
     let (_, told_by) = told_by.ok_or_else(|| bad("found no raster, expected some".into()))?;
+    place.note(told_by);
     let tags = Tags::read(&place.raster(told_by))?;
     let (spec, sensor) = Tags::sensor(tags.platform(), family, sensors)
         .map_err(|f| SceneFault::new(f.reason, format!("{told_by}: {}", f.message)))?;
@@ -181,10 +182,11 @@ pub fn read(
         acquired_at,
         baseline: version,
         generated: tags.processed_at,
+        tile: acquisition.split('.').nth(2).map(str::to_owned),
         acquisition,
         part: None,
         stated: None,
-        offset_by_catalog: false,
+        offset_from: OffsetSource::Product,
         assets,
         metadata: vec![place.file(told_by)],
         source: source.to_owned(),

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use super::archive::Place;
 use super::sensor::Sensors;
-use super::{Asset, Calibration, Layer, Scene, Stated};
+use super::{Asset, Calibration, Layer, OffsetSource, Scene, Stated};
 use crate::error::{Reason, SceneFault};
 use crate::geo::crs::Crs;
 
@@ -135,6 +135,7 @@ pub fn read(place: &Place, file: &str, source: &str, sensors: &Sensors) -> Resul
             need(image, "WRS_PATH")?,
             need(image, "WRS_ROW")?,
         ),
+        tile: Some(format!("{}/{}", need(image, "WRS_PATH")?, need(image, "WRS_ROW")?)),
         id,
         sensor,
         spec,
@@ -145,7 +146,7 @@ pub fn read(place: &Place, file: &str, source: &str, sensors: &Sensors) -> Resul
         metadata: vec![place.file(file)],
         part: None,
         stated: Some(stated(file, &groups)),
-        offset_by_catalog: false,
+        offset_from: OffsetSource::Product,
         source: source.to_owned(),
         masked_by_provider: false,
     })

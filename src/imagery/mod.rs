@@ -3,9 +3,11 @@
 
 pub mod archive;
 pub mod brdf;
+pub mod calendar;
 pub mod catalog;
 pub mod dark;
 pub mod hls;
+pub mod known;
 pub mod landsat;
 pub mod mask;
 pub mod sensor;
@@ -162,6 +164,18 @@ pub struct Stated {
     pub extent: Option<(f64, f64)>,
 }
 
+/// Who says whether a scene's digital numbers carry an offset.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OffsetSource {
+    /// The product's own metadata, or the family has no two ways.
+    Product,
+    /// A catalog's item.
+    Item,
+    /// `offset_state` under `[scenes]`, since the item leaves it open or contradicts itself.
+    Setting,
+}
+
 /// One sensor's product of one acquisition.
 #[derive(Debug, Clone)]
 pub struct Scene {
@@ -179,13 +193,15 @@ pub struct Scene {
     pub generated: Option<String>,
     /// What one acquisition of one tile has in common, however often it was processed.
     pub acquisition: String,
+    /// Sentinel-2's or HLS's tile, Landsat's path and row, where they are told.
+    pub tile: Option<String>,
     /// Part of the acquisition that this is, where a product is one of several: Sentinel-2's datastrip by its start.
     /// Scenes with one `acquisition` and different parts complement each other.
     pub part: Option<String>,
     /// Where the metadata says that the rasters lie.
     pub stated: Option<Stated>,
-    /// True where a catalog, not the product, says whether an offset is applied: it is compared with the pixels.
-    pub offset_by_catalog: bool,
+    /// Who says whether digital numbers carry an offset; what the product does not say is compared with the pixels.
+    pub offset_from: OffsetSource,
     /// Rasters: several resolutions of a band may be there.
     pub assets: BTreeMap<Layer, Vec<Asset>>,
     /// Files the metadata was read from.

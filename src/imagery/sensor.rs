@@ -148,8 +148,18 @@ impl Sensors {
     /// A family by the name of its file, and the sensor id of a platform within it.
     pub fn in_family(&self, id: &str, platform: &str) -> Option<(Arc<SensorSpec>, String)> {
         let key = platform.trim().to_lowercase();
-        let spec = self.0.iter().find(|s| s.id == id)?;
+        let spec = self.by_id(id)?;
         spec.platforms.get(&key).map(|sensor| (spec.clone(), sensor.clone()))
+    }
+
+    /// A family by the name of its file.
+    pub fn by_id(&self, id: &str) -> Option<&Arc<SensorSpec>> {
+        self.0.iter().find(|s| s.id == id)
+    }
+
+    /// Digests of all descriptions.
+    pub fn digests(&self) -> Vec<Sha256> {
+        self.0.iter().map(|s| s.digest).collect()
     }
 
     /// The family and sensor id of a platform, by the metadata's spelling. Products derived from several families' data

@@ -11,7 +11,7 @@ use roxmltree::{Document, Node};
 
 use super::archive::Place;
 use super::sensor::Sensors;
-use super::{Asset, Calibration, Layer, Scene, Stated};
+use super::{Asset, Calibration, Layer, OffsetSource, Scene, Stated};
 use crate::error::{Reason, SceneFault};
 use crate::geo::crs::Crs;
 
@@ -178,7 +178,6 @@ pub fn read(place: &Place, source: &str, sensors: &Sensors) -> Result<Scene, Sce
     if assets.is_empty() {
         return Err(bad(format!("{METADATA}: found no IMAGE_FILE of a known band, expected the list of images")));
     }
-    let tile = tile.unwrap_or_else(|| id.clone());
     let datatake = text(root, "DATATAKE_SENSING_START").unwrap_or(start);
     let part = root
         .descendants()
@@ -189,10 +188,11 @@ pub fn read(place: &Place, source: &str, sensors: &Sensors) -> Result<Scene, Sce
         None => None,
     };
     Ok(Scene {
-        acquisition: acquisition(datatake, &tile),
+        acquisition: acquisition(datatake, tile.as_deref().unwrap_or(&id)),
+        tile,
         part,
         stated,
-        offset_by_catalog: false,
+        offset_from: OffsetSource::Product,
         id,
         sensor,
         spec,

@@ -3,16 +3,20 @@
 //! Bands are recognised by asset key, by band name and by common name, since catalogs differ; scale, offset and nodata come
 //! from the raster extension (1.x `raster:bands` or the band objects of STAC 1.1). An asset with the role `index` is used
 //! as that index. Where an item leaves open how digital numbers become reflectance, the scene is refused with what is
-//! missing: a guess here is a step in every series.
+//! missing, unless a setting says what holds: a guess here is a step in every series.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::sensor::{MaskLayout, SensorSpec, Sensors};
-use super::{Asset, Band, Calibration, Layer, Scene, Stated, hls, landsat, sentinel2};
+use super::{Asset, Band, Calibration, Layer, OffsetSource, Scene, Stated, hls, landsat, sentinel2};
 use crate::error::{Reason, SceneFault};
+use crate::files::Trace;
 use crate::geo::crs::Crs;
 
 /// The only family whose products come with and without an offset in their digital numbers.
@@ -56,195 +60,306 @@ pub fn id(item: &Value) -> Option<&str> {
     item.get("id").and_then(Value::as_str).filter(|id| !id.is_empty())
 }
 
-/// Reads one item. `file` is the JSON file: relative hrefs are relative to its folder. With `remote`, assets on servers
-/// are read where they are.
+/// What holds for Sentinel-2 items that leave open whether their digital numbers carry the offset of baseline 04.00, or that
+/// contradict themselves. Items that say one thing are believed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OffsetState {
+    /// Nothing: such scenes are refused.
+    #[default]
+    Metadata,
+    /// They carry it: reflectance is the scaled number and the item's offset, or -0.1 where it states none.
+    InDn,
+    /// The catalog has taken it out of the numbers, or there never was one.
+    AlreadyApplied,
+}
+
+/// What an item is read with.
+pub struct Around<'a> {
+    /// The JSON file: relative hrefs are relative to its folder.
+    pub file: &'a Path,
+    /// The file as records name it.
+    pub source: &'a str,
+    /// Read assets on servers where they are.
+    pub remote: bool,
+    /// What holds where the item leaves the offset open.
+    pub offset_state: OffsetState,
+    /// Sensors.
+    pub sensors: &'a Sensors,
+    /// Files that are read.
+    pub trace: &'a Trace,
+}
+
+/// Reads one item.
 ///
 /// # Errors
 /// The item lacks what a scene needs.
-pub fn read(item: &Value, file: &Path, source: &str, remote: bool, sensors: &Sensors) -> Result<Scene, SceneFault> {
-    let bad = |message: String| SceneFault::new(Reason::BadMetadata, message);
-    let id = id(item).ok_or_else(|| bad("found an item without an id, expected one".into()))?.to_owned();
-    let properties =
-        item.get("properties").and_then(Value::as_object).ok_or_else(|| bad("found no properties".into()))?;
-    let string = |key: &str| properties.get(key).and_then(Value::as_str);
-    let folder = file.parent().unwrap_or(Path::new("."));
-    let entries =
-        item.get("assets").and_then(Value::as_object).ok_or_else(|| bad("found no assets, expected some".into()))?;
-    // HLS names the satellite as the satellite's own products do: the collection decides what the product is.
-    let collection = item.get("collection").and_then(Value::as_str).unwrap_or_default();
-    let family = hls::family(collection).or_else(|| hls::family(&id));
-    let platform = string("platform").or_else(|| string("constellation"));
-    let (spec, sensor) = match (family, platform) {
-        (Some(family), platform) => {
-            let raster = ["B04", "B05", "NDVI"].iter().find_map(|k| entries.get(*k)?.get("href")?.as_str());
-            let told = || hls::Tags::read(&resolve(raster?, folder, remote)).ok()?.platform().map(str::to_owned);
-            let platform = platform.map(str::to_owned).or_else(told);
-            hls::Tags::sensor(platform.as_deref(), family, sensors)
-                .map_err(|f| SceneFault::new(f.reason, format!("properties.platform, {}", f.message)))?
-        }
-        (None, Some(platform)) => sensors.by_platform(platform).ok_or_else(|| {
-            SceneFault::new(
-                Reason::Unsupported,
-                format!("properties.platform: found {platform}, expected one of {}", sensors.platforms()),
-            )
-        })?,
-        (None, None) => {
-            let message = "properties.platform: found nothing, expected for example sentinel-2b or landsat-8";
-            return Err(bad(message.into()));
-        }
-    };
-    let when = string("datetime")
-        .or_else(|| string("start_datetime"))
-        .ok_or_else(|| bad("properties.datetime: found nothing, expected the UTC time of acquisition".into()))?;
-    let acquired_at = when.parse::<jiff::Timestamp>().map_err(|e| {
-        bad(format!("properties.datetime: found {when}, expected a UTC time such as 2020-07-15T02:31:05Z: {e}"))
-    })?;
-    let baseline = string("s2:processing_baseline").or_else(|| string("processing:version")).map(str::to_owned);
-    let offset_applied =
-        properties.iter().find(|(key, _)| key.ends_with("boa_offset_applied")).and_then(|(_, value)| value.as_bool());
-
-    let mut assets: BTreeMap<Layer, Vec<Asset>> = BTreeMap::new();
-    let mut index_only = true;
-    for (key, value) in entries {
-        let Some(layer) = layer_of(key, value, &spec) else { continue };
-        let href = value
-            .get("href")
-            .and_then(Value::as_str)
-            .ok_or_else(|| bad(format!("assets.{key}: found no href, expected a path")))?;
-        let facts = RasterFacts::of(value);
-        // Real HLS items leave scale and offset to the rasters, which state them.
-        let left_open = facts.scale.is_none() || facts.offset.is_none();
-        let packing_in_raster = match layer {
-            Layer::Band(_) => family.is_some() && left_open,
-            // An index is stored scaled more often than not: what the item does not say, the raster must.
-            Layer::Index(_) => facts.scale.is_none() && !facts.is_float,
-            Layer::Mask | Layer::Saturation => false,
-        };
-        let calibration = match &layer {
-            _ if packing_in_raster => {
-                index_only &= !matches!(layer, Layer::Band(_));
-                Calibration::IDENTITY
-            }
-            Layer::Mask | Layer::Saturation => Calibration::IDENTITY,
-            Layer::Index(_) => {
-                Calibration { pre: 0.0, scale: facts.scale.unwrap_or(1.0), post: facts.offset.unwrap_or(0.0) }
-            }
-            Layer::Band(_) => {
-                index_only = false;
-                let state = OffsetState { baseline: baseline.as_deref(), applied: offset_applied };
-                reflectance(key, &facts, &spec, &state)?
-            }
-        };
-        let mut invalid_dn: Vec<f64> = facts.nodata.into_iter().collect();
-        if matches!(layer, Layer::Band(_)) && !facts.is_float {
-            invalid_dn.extend([Some(spec.nodata_dn), spec.saturated_dn].into_iter().flatten());
-        }
-        invalid_dn.dedup();
-        let saturation_bit = match &layer {
-            Layer::Band(band) => spec.bands.iter().find(|b| b.band == *band).and_then(|b| b.saturation_bit),
-            _ => None,
-        };
-        let asset = Asset {
-            path: resolve(href, folder, remote),
-            name: key.clone(),
-            pixel_m: facts.pixel_m.or_else(|| suffix_pixel_m(key)),
-            calibration,
-            invalid_dn,
-            saturation_bit,
-            packing_in_raster,
-        };
-        assets.entry(layer).or_default().push(asset);
-    }
-    if !assets.keys().any(|l| matches!(l, Layer::Band(_) | Layer::Index(_))) {
-        let keys: Vec<&str> = entries.keys().map(String::as_str).collect();
-        return Err(SceneFault::new(
-            Reason::MissingBands,
-            format!(
-                "assets: found {}, expected bands of {} or an asset with the role `index`",
-                keys.join(", "),
-                spec.title
-            ),
-        ));
-    }
-    let tile = string("s2:mgrs_tile").or_else(|| string("grid:code"));
-    let is_sentinel2 = spec.id == SENTINEL2;
-    let (acquisition, baseline) = if family.is_some() && id.to_uppercase().starts_with("HLS") {
-        let (acquisition, version) = hls::acquisition(&id);
-        (acquisition, version.or(baseline))
-    } else if let (true, Some(tile)) = (is_sentinel2, tile) {
-        // The datatake's start names the acquisition; an item's datetime is that of the tile in some catalogs.
-        let datatake = ["s2:datatake_id", "s2:product_uri"].iter().find_map(|key| {
-            let parts = string(key)?.split('_');
-            parts.into_iter().find_map(sentinel2::compact_time)
-        });
-        (sentinel2::acquisition(datatake.as_deref().unwrap_or(when), tile), baseline)
-    } else if let (Some(path), Some(row)) = (string("landsat:wrs_path"), string("landsat:wrs_row")) {
-        let date = acquired_at.to_zoned(jiff::tz::TimeZone::UTC).date().to_string();
-        (landsat::acquisition(&sensor, &date, path, row), None)
-    } else {
-        (format!("stac/{id}"), baseline)
-    };
-    let generated = ["s2:generation_time", "processing:datetime", "updated", "created"].iter().find_map(|k| string(k));
-    let of_catalog = |l: &Layer| matches!(l, Layer::Band(_));
+pub fn read(item: &Value, around: &Around) -> Result<Scene, SceneFault> {
+    let item = Item::of(item)?;
+    let (spec, sensor) = item.sensor(around)?;
+    let (when, acquired_at) = item.acquired_at()?;
+    let rasters = item.rasters(&spec, around)?;
+    let (acquisition, tile, baseline) = item.acquisition(&spec, &sensor, when, acquired_at);
+    let generated = ["s2:generation_time", "processing:datetime", "updated", "created"];
     Ok(Scene {
         acquisition,
-        part: string("s2:datastrip_id").and_then(sentinel2::datastrip_start),
-        stated: stated(item, entries),
-        offset_by_catalog: is_sentinel2 && assets.keys().any(of_catalog),
-        id,
+        tile,
+        part: item.text("s2:datastrip_id").and_then(sentinel2::datastrip_start),
+        stated: item.stated(),
+        offset_from: rasters.offset_from,
+        id: item.id.to_owned(),
         sensor,
         // HLS's indices are not masked; elsewhere an index without a mask is taken as its provider delivers it.
-        masked_by_provider: index_only && spec.mask.layout != MaskLayout::Fmask,
+        masked_by_provider: rasters.index_only && spec.mask.layout != MaskLayout::Fmask,
         spec,
         acquired_at,
         baseline,
-        generated: generated.map(str::to_owned),
-        assets,
-        metadata: vec![file.to_path_buf()],
-        source: source.to_owned(),
+        generated: generated.iter().find_map(|k| item.text(k)).map(str::to_owned),
+        assets: rasters.assets,
+        metadata: vec![around.file.to_path_buf()],
+        source: around.source.to_owned(),
     })
 }
 
-/// Where the item says that its rasters lie (projection extension).
-fn stated(item: &Value, assets: &serde_json::Map<String, Value>) -> Option<Stated> {
-    let properties = item.get("properties");
-    let places = || properties.into_iter().chain(assets.values());
-    let code = places().find_map(|p| match p.get("proj:code").or_else(|| p.get("proj:epsg"))? {
-        Value::String(code) => Some(code.to_uppercase()),
-        Value::Number(number) => Some(format!("EPSG:{number}")),
-        _ => None,
-    })?;
-    let numbers =
-        |p: &Value, key: &str| -> Option<Vec<f64>> { p.get(key)?.as_array()?.iter().map(Value::as_f64).collect() };
-    let grid = places().find_map(|p| {
-        let (t, shape) = (numbers(p, "proj:transform")?, numbers(p, "proj:shape")?);
-        (t.len() >= 6 && shape.len() == 2).then(|| ((t[2], t[5]), (shape[1] * t[0].abs(), shape[0] * t[4].abs())))
-    });
-    Some(Stated {
-        file: "the item".into(),
-        crs: Some(Crs(code)),
-        origin: grid.map(|(origin, _)| origin),
-        extent: grid.map(|(_, extent)| extent),
-    })
+type Object = serde_json::Map<String, Value>;
+
+/// The parts of an item that every scene needs.
+struct Item<'a> {
+    id: &'a str,
+    properties: &'a Object,
+    assets: &'a Object,
+    /// HLS names the satellite as the satellite's own products do: the collection, or the id, decides what the product is.
+    hls: Option<&'static str>,
 }
 
-/// What the item says about offsets of the whole scene.
-struct OffsetState<'a> {
+/// Rasters of an item.
+struct Rasters {
+    assets: BTreeMap<Layer, Vec<Asset>>,
+    /// No band among them whose values the item describes.
+    index_only: bool,
+    offset_from: OffsetSource,
+}
+
+fn bad(message: impl Into<String>) -> SceneFault {
+    SceneFault::new(Reason::BadMetadata, message)
+}
+
+impl<'a> Item<'a> {
+    fn of(item: &'a Value) -> Result<Self, SceneFault> {
+        let id = id(item).ok_or_else(|| bad("found an item without an id, expected one"))?;
+        let object = |key: &str| item.get(key).and_then(Value::as_object);
+        let collection = item.get("collection").and_then(Value::as_str).unwrap_or_default();
+        Ok(Item {
+            id,
+            properties: object("properties").ok_or_else(|| bad("found no properties"))?,
+            assets: object("assets").ok_or_else(|| bad("found no assets, expected some"))?,
+            hls: hls::family(collection).or_else(|| hls::family(id)),
+        })
+    }
+
+    /// A property that is text.
+    fn text(&self, key: &str) -> Option<&'a str> {
+        self.properties.get(key).and_then(Value::as_str)
+    }
+
+    /// The sensor family, and the unit's id.
+    fn sensor(&self, around: &Around) -> Result<(Arc<SensorSpec>, String), SceneFault> {
+        let platform = self.text("platform").or_else(|| self.text("constellation"));
+        let sensors = around.sensors;
+        let Some(family) = self.hls else {
+            let platform = platform.ok_or_else(|| {
+                bad("properties.platform: found nothing, expected for example sentinel-2b or landsat-8")
+            })?;
+            return sensors.by_platform(platform).ok_or_else(|| {
+                SceneFault::new(
+                    Reason::Unsupported,
+                    format!("properties.platform: found {platform}, expected one of {}", sensors.platforms()),
+                )
+            });
+        };
+        let told_by_raster = || {
+            let href = ["B04", "B05", "NDVI"].iter().find_map(|k| self.assets.get(*k)?.get("href")?.as_str())?;
+            // May lie on a server or in an archive.
+            around.trace.leave_open();
+            let tags = hls::Tags::read(&resolve(href, around)).ok()?;
+            tags.platform().map(str::to_owned)
+        };
+        let platform = platform.map(str::to_owned).or_else(told_by_raster);
+        hls::Tags::sensor(platform.as_deref(), family, sensors)
+            .map_err(|f| SceneFault::new(f.reason, format!("properties.platform, {}", f.message)))
+    }
+
+    /// Time of acquisition, as written and as understood.
+    fn acquired_at(&self) -> Result<(&'a str, Timestamp), SceneFault> {
+        let when = self
+            .text("datetime")
+            .or_else(|| self.text("start_datetime"))
+            .ok_or_else(|| bad("properties.datetime: found nothing, expected the UTC time of acquisition"))?;
+        let at = when.parse().map_err(|e| {
+            bad(format!("properties.datetime: found {when}, expected a UTC time such as 2020-07-15T02:31:05Z: {e}"))
+        })?;
+        Ok((when, at))
+    }
+
+    fn baseline(&self) -> Option<&'a str> {
+        self.text("s2:processing_baseline").or_else(|| self.text("processing:version"))
+    }
+
+    /// Every asset that is a layer, with what its values mean.
+    fn rasters(&self, spec: &SensorSpec, around: &Around) -> Result<Rasters, SceneFault> {
+        let flag = self.properties.iter().find(|(key, _)| key.ends_with("boa_offset_applied"));
+        let offset = OffsetWord {
+            baseline: self.baseline(),
+            applied: flag.and_then(|(_, value)| value.as_bool()),
+            setting: around.offset_state,
+        };
+        let mut assets: BTreeMap<Layer, Vec<Asset>> = BTreeMap::new();
+        let mut index_only = true;
+        let mut set = false;
+        for (key, value) in self.assets {
+            let Some(layer) = layer_of(key, value, spec) else { continue };
+            let href = value
+                .get("href")
+                .and_then(Value::as_str)
+                .ok_or_else(|| bad(format!("assets.{key}: found no href, expected a path")))?;
+            let facts = RasterFacts::of(value);
+            index_only &= !matches!(layer, Layer::Band(_));
+            // Real HLS items leave scale and offset to the rasters, which state them. And an index is stored scaled more
+            // often than not: what the item does not say, the raster must.
+            let packing_in_raster = match layer {
+                Layer::Band(_) => self.hls.is_some() && (facts.scale.is_none() || facts.offset.is_none()),
+                Layer::Index(_) => facts.scale.is_none() && !facts.is_float,
+                Layer::Mask | Layer::Saturation => false,
+            };
+            let calibration = match layer {
+                _ if packing_in_raster => Calibration::IDENTITY,
+                Layer::Mask | Layer::Saturation => Calibration::IDENTITY,
+                Layer::Index(_) => {
+                    Calibration { pre: 0.0, scale: facts.scale.unwrap_or(1.0), post: facts.offset.unwrap_or(0.0) }
+                }
+                Layer::Band(_) => {
+                    let (calibration, by_setting) = reflectance(key, &facts, spec, &offset)?;
+                    set |= by_setting;
+                    calibration
+                }
+            };
+            let mut invalid_dn: Vec<f64> = facts.nodata.into_iter().collect();
+            if matches!(layer, Layer::Band(_)) && !facts.is_float {
+                invalid_dn.extend([Some(spec.nodata_dn), spec.saturated_dn].into_iter().flatten());
+            }
+            invalid_dn.dedup();
+            let saturation_bit = match &layer {
+                Layer::Band(band) => spec.bands.iter().find(|b| b.band == *band).and_then(|b| b.saturation_bit),
+                _ => None,
+            };
+            let asset = Asset {
+                path: resolve(href, around),
+                name: key.clone(),
+                pixel_m: facts.pixel_m.or_else(|| split_size(key).1),
+                calibration,
+                invalid_dn,
+                saturation_bit,
+                packing_in_raster,
+            };
+            assets.entry(layer).or_default().push(asset);
+        }
+        let has_bands = assets.keys().any(|l| matches!(l, Layer::Band(_)));
+        if !has_bands && !assets.keys().any(|l| matches!(l, Layer::Index(_))) {
+            let keys: Vec<&str> = self.assets.keys().map(String::as_str).collect();
+            return Err(SceneFault::new(
+                Reason::MissingBands,
+                format!(
+                    "assets: found {}, expected bands of {} or an asset with the role `index`",
+                    keys.join(", "),
+                    spec.title
+                ),
+            ));
+        }
+        let offset_from = match (spec.id == SENTINEL2 && has_bands, set) {
+            (false, _) => OffsetSource::Product,
+            (true, false) => OffsetSource::Item,
+            (true, true) => OffsetSource::Setting,
+        };
+        Ok(Rasters { assets, index_only, offset_from })
+    }
+
+    /// What this acquisition has in common with its copies, the tile, and the processing baseline.
+    fn acquisition(
+        &self,
+        spec: &SensorSpec,
+        sensor: &str,
+        when: &str,
+        at: Timestamp,
+    ) -> (String, Option<String>, Option<String>) {
+        let baseline = self.baseline().map(str::to_owned);
+        if self.hls.is_some() && self.id.to_uppercase().starts_with("HLS") {
+            let (acquisition, version) = hls::acquisition(self.id);
+            let tile = acquisition.split('.').nth(2).map(str::to_owned);
+            return (acquisition, tile, version.or(baseline));
+        }
+        let tile = self.text("s2:mgrs_tile").or_else(|| self.text("grid:code"));
+        if let (true, Some(tile)) = (spec.id == SENTINEL2, tile) {
+            // The datatake's start names the acquisition; an item's datetime is that of the tile in some catalogs.
+            let datatake = ["s2:datatake_id", "s2:product_uri"]
+                .iter()
+                .find_map(|key| self.text(key)?.split('_').find_map(sentinel2::compact_time));
+            let acquisition = sentinel2::acquisition(datatake.as_deref().unwrap_or(when), tile);
+            // As products write it, whichever way the catalog does.
+            let tile = acquisition.rsplit('/').next().map(|t| format!("T{t}"));
+            return (acquisition, tile, baseline);
+        }
+        if let (Some(path), Some(row)) = (self.text("landsat:wrs_path"), self.text("landsat:wrs_row")) {
+            let date = at.to_zoned(jiff::tz::TimeZone::UTC).date().to_string();
+            return (landsat::acquisition(sensor, &date, path, row), Some(format!("{path}/{row}")), None);
+        }
+        (format!("stac/{}", self.id), None, baseline)
+    }
+
+    /// Where the item says that its rasters lie (projection extension).
+    fn stated(&self) -> Option<Stated> {
+        let places = || std::iter::once(self.properties).chain(self.assets.values().filter_map(Value::as_object));
+        let code = places().find_map(|p| match p.get("proj:code").or_else(|| p.get("proj:epsg"))? {
+            Value::String(code) => Some(code.to_uppercase()),
+            Value::Number(number) => Some(format!("EPSG:{number}")),
+            _ => None,
+        })?;
+        let numbers =
+            |p: &Object, key: &str| -> Option<Vec<f64>> { p.get(key)?.as_array()?.iter().map(Value::as_f64).collect() };
+        let grid = places().find_map(|p| {
+            let (t, shape) = (numbers(p, "proj:transform")?, numbers(p, "proj:shape")?);
+            (t.len() >= 6 && shape.len() == 2).then(|| ((t[2], t[5]), (shape[1] * t[0].abs(), shape[0] * t[4].abs())))
+        });
+        Some(Stated {
+            file: "the item".into(),
+            crs: Some(Crs(code)),
+            origin: grid.map(|(origin, _)| origin),
+            extent: grid.map(|(_, extent)| extent),
+        })
+    }
+}
+
+/// What is known about the offset of the whole scene.
+struct OffsetWord<'a> {
     baseline: Option<&'a str>,
     applied: Option<bool>,
+    setting: OffsetState,
 }
 
-/// How a reflectance asset is calibrated, or why nobody can know.
+/// Offset of reflectance from baseline 04.00 on: BOA_ADD_OFFSET -1000 over the quantification value 10000 (Sentinel-2
+/// Products Specification Document).
+const BOA_OFFSET: f64 = -0.1;
+
+/// How a reflectance asset is calibrated and whether the setting decided, or why nobody can know.
 fn reflectance(
     key: &str,
     facts: &RasterFacts,
     spec: &SensorSpec,
-    state: &OffsetState,
-) -> Result<Calibration, SceneFault> {
+    word: &OffsetWord,
+) -> Result<(Calibration, bool), SceneFault> {
     let unknown = |message: String| Err(SceneFault::new(Reason::UnknownCalibration, message));
     let Some(scale) = facts.scale else {
         if facts.is_float {
-            return Ok(Calibration::IDENTITY);
+            return Ok((Calibration::IDENTITY, false));
         }
         return unknown(format!(
             "assets.{key}: found no scale in raster:bands, expected one (for example 0.0001); without it digital numbers \
@@ -256,33 +371,42 @@ fn reflectance(
         let Some(offset) = facts.offset else {
             return unknown(format!("assets.{key}: found no offset in raster:bands, expected one (for example -0.2)"));
         };
-        return Ok(Calibration { pre: 0.0, scale, post: offset });
+        return Ok((Calibration { pre: 0.0, scale, post: offset }, false));
     }
-    let offset = match (facts.offset, state.applied) {
-        (Some(offset), Some(true)) if offset != 0.0 => {
-            return unknown(format!(
-                "assets.{key}: found offset {offset} in raster:bands while the item says that the offset is applied \
-                 (boa_offset_applied = true); expected one of the two, correct the item"
-            ));
-        }
+    let said = match (facts.offset, word.applied) {
+        (Some(offset), Some(true)) if offset != 0.0 => None,
+        (Some(offset), _) => Some(offset),
+        (None, Some(true)) => Some(0.0),
+        (None, _) => word.baseline.and_then(|b| b.parse::<f64>().ok()).filter(|number| *number < 4.0).map(|_| 0.0),
+    };
+    let offset = match (said, word.setting) {
         (Some(offset), _) => offset,
-        (None, Some(true)) => 0.0,
-        (None, _) => match state.baseline.and_then(|b| b.parse::<f64>().ok()) {
-            Some(number) if number < 4.0 => 0.0,
-            found => {
-                return unknown(format!(
-                    "assets.{key}: found no offset in raster:bands, no boa_offset_applied and baseline {found:?}; expected \
-                     one of: an offset, boa_offset_applied = true, or a baseline below 04.00"
-                ));
-            }
-        },
+        (None, OffsetState::AlreadyApplied) => 0.0,
+        (None, OffsetState::InDn) => facts.offset.unwrap_or(BOA_OFFSET),
+        (None, OffsetState::Metadata) => {
+            const HELP: &str = "or set `offset_state` under [scenes] to \"already_applied\" or \"in_dn\", whichever the \
+                                provider confirms";
+            return unknown(match facts.offset {
+                Some(offset) => format!(
+                    "assets.{key}: found offset {offset} in raster:bands while the item says that the offset is applied \
+                     (boa_offset_applied = true); expected one of the two, correct the item, {HELP}"
+                ),
+                None => format!(
+                    "assets.{key}: found no offset in raster:bands, no boa_offset_applied and baseline {}; expected one \
+                     of: an offset, boa_offset_applied = true, or a baseline below 04.00; complete the item, {HELP}",
+                    word.baseline.unwrap_or("not stated")
+                ),
+            });
+        }
     };
     // Kept in digital numbers, so that an offset of -1000 gives the same bits as a product without one.
     let pre = (offset / scale).round();
-    if ((pre * scale) - offset).abs() < 1e-9 {
-        return Ok(Calibration { pre, scale, post: 0.0 });
-    }
-    Ok(Calibration { pre: 0.0, scale, post: offset })
+    let calibration = if ((pre * scale) - offset).abs() < 1e-9 {
+        Calibration { pre, scale, post: 0.0 }
+    } else {
+        Calibration { pre: 0.0, scale, post: offset }
+    };
+    Ok((calibration, said.is_none()))
 }
 
 /// What an asset says of its values.
@@ -318,56 +442,60 @@ fn as_number(value: &Value) -> Option<f64> {
     value.as_f64().or_else(|| value.as_str().and_then(|s| s.parse().ok()))
 }
 
-/// `B04_10m` -> 10.
-fn suffix_pixel_m(key: &str) -> Option<f64> {
-    key.rsplit_once('_').and_then(|(_, size)| size.strip_suffix('m')).and_then(|n| n.parse().ok())
+/// `B04_10m` -> `B04` and 10.
+fn split_size(key: &str) -> (&str, Option<f64>) {
+    let split = key.rsplit_once('_').and_then(|(base, size)| Some((base, size.strip_suffix('m')?.parse().ok()?)));
+    split.map_or((key, None), |(base, size)| (base, Some(size)))
 }
 
-/// Which layer an asset is, by role, key, band name and common name.
+/// Roles of what shows or describes the data and is none.
+const NO_DATA_ROLES: [&str; 4] = ["thumbnail", "overview", "metadata", "visual"];
+
+/// Which layer an asset is: by its roles and key, else the band that it holds.
 fn layer_of(key: &str, asset: &Value, spec: &SensorSpec) -> Option<Layer> {
-    let roles: Vec<&str> =
-        asset.get("roles").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect();
-    let base = match suffix_pixel_m(key) {
-        Some(_) => key.rsplit_once('_').map_or(key, |(base, _)| base),
-        None => key,
+    let roles = asset.get("roles").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
+    let has = |wanted: &[&str]| roles.clone().any(|role| wanted.contains(&role));
+    let base = split_size(key).0.to_lowercase();
+    if has(&["index"]) || spec.given_indices.contains(&base) {
+        Some(Layer::Index(base))
+    } else if has(&NO_DATA_ROLES) {
+        None
+    } else if spec.mask.keys.contains(&base) {
+        Some(Layer::Mask)
+    } else if spec.mask.saturation_keys.contains(&base) {
+        Some(Layer::Saturation)
+    } else {
+        band_of(&base, asset, spec).map(Layer::Band)
     }
-    .to_lowercase();
-    if roles.contains(&"index") || spec.given_indices.contains(&base) {
-        return Some(Layer::Index(base));
-    }
-    if roles.iter().any(|r| ["thumbnail", "overview", "metadata", "visual"].contains(r)) {
-        return None;
-    }
-    if spec.mask.keys.contains(&base) {
-        return Some(Layer::Mask);
-    }
-    if spec.mask.saturation_keys.contains(&base) {
-        return Some(Layer::Saturation);
-    }
-    let by_name = |name: &str| -> Option<Band> {
-        let lower = name.to_lowercase();
-        spec.bands.iter().find(|b| b.name.to_lowercase() == lower).map(|b| b.band)
-    };
-    let by_common = |name: &str| spec.bands.iter().find(|b| b.common.iter().any(|c| c == name)).map(|b| b.band);
-    let bands = ["/eo:bands", "/bands"].iter().find_map(|p| asset.pointer(p)).and_then(Value::as_array);
+}
+
+/// The band of an asset: by key and by the provider's band name first, then by common name.
+fn band_of(base: &str, asset: &Value, spec: &SensorSpec) -> Option<Band> {
+    let described = ["eo:bands", "bands"].iter().find_map(|k| asset.get(*k)).and_then(Value::as_array);
     // A colour image holds several bands and is not one of them.
-    if bands.is_some_and(|b| b.len() > 1) {
+    if described.is_some_and(|bands| bands.len() > 1) {
         return None;
     }
-    let inner = bands.and_then(|b| b.first());
+    let kind = asset.get("type").and_then(Value::as_str).unwrap_or_default();
+    if kind.contains("json") || kind.contains("xml") {
+        return None;
+    }
+    let inner = described.and_then(|bands| bands.first());
     let field = |name: &str| inner.and_then(|b| b.get(name)).and_then(Value::as_str);
-    let is_raster = asset.get("type").and_then(Value::as_str).is_none_or(|t| !t.contains("json") && !t.contains("xml"));
-    by_name(&base)
+    let by_name = |name: &str| spec.bands.iter().find(|b| b.name.eq_ignore_ascii_case(name));
+    let by_common = |name: &str| spec.bands.iter().find(|b| b.common.iter().any(|c| c == name));
+    by_name(base)
         .or_else(|| field("name").and_then(by_name))
-        .or_else(|| by_common(&base))
+        .or_else(|| by_common(base))
         .or_else(|| field("common_name").or_else(|| field("eo:common_name")).and_then(by_common))
-        .filter(|_| is_raster)
-        .map(Layer::Band)
+        .map(|spec| spec.band)
 }
 
 /// Path of an href. Addresses on a server become GDAL's with `remote`, else they are kept: the layout says that they are
 /// not read.
-fn resolve(href: &str, folder: &Path, remote: bool) -> PathBuf {
+fn resolve(href: &str, around: &Around) -> PathBuf {
+    let folder = around.file.parent().unwrap_or(Path::new("."));
+    let remote = around.remote;
     if let Some(path) = href.strip_prefix("file://") {
         return PathBuf::from(path);
     }
@@ -392,8 +520,24 @@ mod tests {
         json!({"type": "Feature", "stac_version": "1.0.0", "id": "x", "properties": p, "assets": assets})
     }
 
+    fn read_with(item: &Value, offset_state: OffsetState) -> Result<Scene, SceneFault> {
+        let sensors = Sensors::builtin().expect("sensors");
+        let file = Path::new("items/x.json");
+        read(
+            item,
+            &Around {
+                file,
+                source: "x.json",
+                remote: false,
+                offset_state,
+                sensors: &sensors,
+                trace: &Trace::default(),
+            },
+        )
+    }
+
     fn scene(item: &Value) -> Result<Scene, SceneFault> {
-        read(item, Path::new("items/x.json"), "items/x.json", false, &Sensors::builtin().expect("sensors"))
+        read_with(item, OffsetState::Metadata)
     }
 
     fn red(raster: Value) -> Value {
@@ -417,6 +561,37 @@ mod tests {
         assert_eq!(pre(json!({"s2:processing_baseline": "05.10"}), without.clone()), Err(Reason::UnknownCalibration));
         assert_eq!(pre(json!({}), without), Err(Reason::UnknownCalibration));
         assert_eq!(pre(json!({}), json!({})), Err(Reason::UnknownCalibration));
+    }
+
+    /// Digital number that is reflectance 0, by what the item says and what is set.
+    #[test]
+    fn the_setting_settles_what_the_item_leaves_open_and_nothing_else() {
+        use OffsetState::{AlreadyApplied, InDn, Metadata};
+        let zero = |properties: Value, raster: Value, state: OffsetState| {
+            read_with(&item("sentinel-2b", properties, red(raster)), state)
+                .map(|s| (-s.assets[&Layer::Band(Band::Red)][0].calibration.pre, s.offset_from))
+                .map_err(|f| f.message)
+        };
+        let applied = || json!({"earthsearch:boa_offset_applied": true});
+        let (both, scale) = (|| json!({"scale": 1e-4, "offset": -0.1}), || json!({"scale": 1e-4}));
+        // An item that contradicts itself, and one that says nothing: refused, and the message names the way out.
+        for (properties, raster) in [(applied(), both()), (json!({"s2:processing_baseline": "05.10"}), scale())] {
+            let message = zero(properties.clone(), raster.clone(), Metadata).expect_err("open");
+            assert!(message.contains("`offset_state` under [scenes]"), "{message}");
+            assert_eq!(zero(properties.clone(), raster.clone(), InDn), Ok((1000.0, OffsetSource::Setting)));
+            assert_eq!(zero(properties, raster, AlreadyApplied), Ok((0.0, OffsetSource::Setting)));
+        }
+        // Items that say one thing are believed, whatever is set.
+        for state in [Metadata, InDn, AlreadyApplied] {
+            assert_eq!(zero(json!({}), both(), state), Ok((1000.0, OffsetSource::Item)), "{state:?}");
+            assert_eq!(zero(applied(), scale(), state), Ok((0.0, OffsetSource::Item)), "{state:?}");
+            let old = json!({"s2:processing_baseline": "02.08"});
+            assert_eq!(zero(old, scale(), state), Ok((0.0, OffsetSource::Item)), "{state:?}");
+            assert!(zero(json!({}), json!({}), state).is_err(), "no setting stands for a scale");
+        }
+        // Other families have one way only.
+        let landsat = item("landsat-8", json!({}), red(scale()));
+        assert!(read_with(&landsat, InDn).is_err());
     }
 
     #[test]
@@ -460,7 +635,7 @@ mod tests {
         assert_eq!((s.spec.id.as_str(), s.sensor.as_str()), ("hls-s30", "S2A"));
         let red = &s.assets[&Layer::Band(Band::Red)][0];
         assert!(red.packing_in_raster && red.invalid_dn.contains(&-9999.0));
-        assert!(!s.offset_by_catalog);
+        assert_eq!(s.offset_from, OffsetSource::Product);
         // The id tells as well, and a satellite of the other family is refused.
         let mut by_id = item("landsat-8", json!({}), assets);
         by_id["id"] = json!("HLS.L30.T50RLV.2020124T024551.v2.0");
@@ -479,7 +654,13 @@ mod tests {
 
     #[test]
     fn a_server_is_asked_only_when_allowed() {
-        let at = |href, remote| resolve(href, Path::new("d"), remote).to_string_lossy().into_owned();
+        let sensors = Sensors::builtin().expect("sensors");
+        let at = |href, remote| {
+            let (file, trace) = (Path::new("d/x.json"), &Trace::default());
+            let offset_state = OffsetState::Metadata;
+            let around = Around { file, source: "x.json", remote, offset_state, sensors: &sensors, trace };
+            resolve(href, &around).to_string_lossy().into_owned()
+        };
         assert_eq!(at("https://x/a.tif", false), "https://x/a.tif");
         assert_eq!(at("https://x/a.tif", true), "/vsicurl/https://x/a.tif");
         assert_eq!(at("s3://b/a.tif", true), "/vsis3/b/a.tif");

@@ -9,6 +9,8 @@ use serde::{Deserialize, Serialize};
 use crate::digest::Sha256;
 use crate::error::{Error, Quarantine, Result};
 use crate::files::write_bytes;
+use crate::imagery::OffsetSource;
+use crate::imagery::calendar::Track;
 use crate::imagery::catalog::Duplicate;
 use crate::parcel::Note;
 
@@ -47,6 +49,8 @@ pub struct SceneRecord {
     pub sensor: String,
     /// Time of acquisition, UTC.
     pub acquired_at: String,
+    /// Who says whether digital numbers carry an offset.
+    pub offset_from: OffsetSource,
     /// Processing baseline.
     pub baseline: Option<String>,
     /// Grid.
@@ -84,6 +88,8 @@ pub struct Manifest {
     pub scenes: Vec<SceneRecord>,
     /// Acquisitions found more than once.
     pub duplicates: Vec<Duplicate>,
+    /// Which dates of each satellite's calendar have no scene.
+    pub calendar: Vec<Track>,
     /// What was set aside.
     pub quarantined: Vec<Quarantine>,
     /// What is to be known about the parcel layer: repairs, slivers, overlaps, datum, encoding.

@@ -12,7 +12,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::digest::Sha256;
 use crate::error::{Error, Result};
-use crate::files::{remove_staging, write_bytes};
+use crate::files::{Stamp, remove_staging, write_bytes};
+use crate::imagery::known::Known;
 
 /// The output folder, held by this process. The lock is the operating system's: it ends with the process, however that
 /// ends.
@@ -102,14 +103,15 @@ pub struct InputFile {
     pub size: u64,
     /// Digest of the content.
     pub sha256: Sha256,
-    /// Times of the last change of content and of the file's record, and its number: while these and the size stay, the
-    /// file is not read again. The second time catches copies that keep the first.
-    stamp: [i64; 5],
+    /// While it stays, the file is not read again; none for what is no file.
+    stamp: Option<Stamp>,
 }
 
-/// Digests of input files, remembered between runs.
+/// What is known of the inputs, remembered between runs: digests of files, and what product metadata said.
 #[derive(Debug, Default)]
 pub struct Inputs {
+    /// Products by their metadata.
+    pub products: Known,
     known: Mutex<BTreeMap<String, InputFile>>,
     file: PathBuf,
 }
@@ -119,7 +121,8 @@ impl Inputs {
     pub fn load(root: &Path) -> Self {
         let file = root.join("cube").join("inputs.json");
         let known = fs::read(&file).ok().and_then(|b| serde_json::from_slice(&b).ok()).unwrap_or_default();
-        Inputs { known: Mutex::new(known), file }
+        let products = Known::load(&root.join("cube").join("products.txt"));
+        Inputs { products, known: Mutex::new(known), file }
     }
 
     /// Size and digest of a file, by memory when it has not changed.
@@ -130,7 +133,7 @@ impl Inputs {
         if let Some(known) = self.peek(path) {
             return Ok(known);
         }
-        let stamp = stamp(&fs::metadata(path).map_err(Error::io("read", path))?);
+        let stamp = Some(Stamp::of(&fs::metadata(path).map_err(Error::io("read", path))?));
         let (sha256, size) = Sha256::of_file(path)?;
         let input = InputFile { size, sha256, stamp };
         if let Ok(mut known) = self.known.lock() {
@@ -141,15 +144,15 @@ impl Inputs {
 
     /// What is remembered of a file, if it has not changed since.
     pub fn peek(&self, path: &Path) -> Option<InputFile> {
-        let now = fs::metadata(path).ok()?;
+        let now = Stamp::at(path)?;
         let known = self.known.lock().ok()?.get(path.to_string_lossy().as_ref()).cloned()?;
-        (known.size == now.len() && known.stamp == stamp(&now)).then_some(known)
+        (known.stamp == Some(now)).then_some(known)
     }
 
     /// Remembers that something was found to hold, so that it is not looked into again.
     pub fn note(&self, fact: &str) {
         if let Ok(mut known) = self.known.lock() {
-            known.insert(fact.to_owned(), InputFile { size: 0, sha256: Sha256::of(fact.as_bytes()), stamp: [0; 5] });
+            known.insert(fact.to_owned(), InputFile { size: 0, sha256: Sha256::of(fact.as_bytes()), stamp: None });
         }
     }
 
@@ -165,13 +168,9 @@ impl Inputs {
     pub fn save(&self) -> Result<()> {
         let known = self.known.lock().map_err(|_| Error::Internal("input memory is poisoned".into()))?;
         let text = serde_json::to_vec(&*known).map_err(|e| Error::Internal(e.to_string()))?;
-        write_bytes(&self.file, &text)
+        write_bytes(&self.file, &text)?;
+        self.products.save()
     }
-}
-
-fn stamp(m: &fs::Metadata) -> [i64; 5] {
-    use std::os::unix::fs::MetadataExt;
-    [m.mtime(), m.mtime_nsec(), m.ctime(), m.ctime_nsec(), i64::from_ne_bytes(m.ino().to_ne_bytes())]
 }
 
 #[cfg(test)]

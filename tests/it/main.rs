@@ -1,5 +1,6 @@
 //! Integration tests: the built program on the images in `testdata/`, copied where they are to be damaged.
 
+mod catalog;
 mod change;
 mod cli;
 mod docs;
@@ -7,9 +8,9 @@ mod faults;
 mod gaps;
 mod golden;
 mod layering;
+mod parcels;
 mod parity;
 mod passes;
-mod parcels;
 mod pixels;
 mod reference;
 mod regression;
