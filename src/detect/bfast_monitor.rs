@@ -287,13 +287,17 @@ pub struct Verdict {
     pub found: Option<PixelBreak>,
     /// Median of (observed - predicted) over the monitoring period.
     pub magnitude: f64,
+    /// The process at the newest observation.
+    pub process: f64,
+    /// The border at the newest observation, positive.
+    pub border: f64,
     /// Largest process in the monitoring period on the scale of the critical value: its ratio to the border times `critical`.
     pub statistic: f64,
     /// The critical value that `statistic` is compared with.
     pub critical: f64,
     /// Standard deviation of the residuals of the history.
     pub sigma: f64,
-    /// Clear observations of the history, and the position of the first.
+    /// Clear observations of the history.
     pub history: usize,
     /// Position of the first observation of the history.
     pub history_first: usize,
@@ -423,6 +427,7 @@ impl Model {
         scratch.sorted.clear();
         scratch.sorted.extend_from_slice(monitored);
         let magnitude = median(&mut scratch.sorted).ok_or(Unjudged::NoMonitoring)?;
+        let process = state.sum / (state.sigma * (state.history as f64).sqrt());
         let found = state.found.map(|[before, after, detected]| PixelBreak {
             before,
             after,
@@ -435,6 +440,8 @@ impl Model {
         Ok(Verdict {
             found,
             magnitude,
+            process,
+            border: self.border(state, process).0,
             statistic: state.statistic,
             critical: self.critical,
             sigma: state.sigma,
@@ -531,8 +538,7 @@ impl Model {
     fn advance_by<const P: usize>(&self, state: &mut State, from: usize, values: &[f64]) {
         let rows = self.design.rows::<P>().unwrap_or_default();
         let coefficients: [f64; P] = std::array::from_fn(|i| state.coefficients[i]);
-        let n = state.history as f64;
-        let scale = 1.0 / (state.sigma * n.sqrt());
+        let scale = 1.0 / (state.sigma * (state.history as f64).sqrt());
         let end = values.len().min(rows.len());
         for i in from.max(state.seen)..end {
             let y = values[i];
@@ -546,20 +552,7 @@ impl Model {
                 state.sum -= state.residuals[state.residuals.len() - 1 - state.window];
             }
             let process = state.sum * scale;
-            let k = state.history + state.residuals.len() - state.window;
-            let x = k as f64 / n;
-            let (border, statistic) = match self.process {
-                Process::OlsMosum => {
-                    let log = if x <= std::f64::consts::E { 1.0 } else { x.ln() };
-                    let unit = (2.0 * log).sqrt();
-                    (self.critical * unit, process.abs() / unit)
-                }
-                Process::OlsCusum => {
-                    let (square, log) = (x * (x - 1.0), (x / (x - 1.0)).ln());
-                    let border = (square * (self.critical * self.critical + log)).sqrt();
-                    (border, (process * process / square - log).max(0.0).sqrt())
-                }
-            };
+            let (border, statistic) = self.border(state, process);
             state.statistic = state.statistic.max(statistic);
             let outlying = i8::from(e > OUTLYING_SIGMA * state.sigma) - i8::from(e < -OUTLYING_SIGMA * state.sigma);
             if outlying != state.run.0 {
@@ -573,6 +566,25 @@ impl Model {
             state.last_clear = i;
         }
         state.seen = state.seen.max(end);
+    }
+
+    /// Border at the newest observation, and the process on the scale of the critical value.
+    #[inline]
+    fn border(&self, state: &State, process: f64) -> (f64, f64) {
+        let k = state.history + state.residuals.len() - state.window;
+        let x = k as f64 / state.history as f64;
+        match self.process {
+            Process::OlsMosum => {
+                let log = if x <= std::f64::consts::E { 1.0 } else { x.ln() };
+                let unit = (2.0 * log).sqrt();
+                (self.critical * unit, process.abs() / unit)
+            }
+            Process::OlsCusum => {
+                let (square, log) = (x * (x - 1.0), (x / (x - 1.0)).ln());
+                let border = (square * (self.critical * self.critical + log)).sqrt();
+                (border, (process * process / square - log).max(0.0).sqrt())
+            }
+        }
     }
 
     /// p of a statistic between the tabulated levels.
@@ -740,4 +752,247 @@ fn median(v: &mut [f64]) -> Option<f64> {
         Some(lower) if even => 0.5 * (lower + middle),
         _ => middle,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::f64::consts::TAU;
+
+    use super::*;
+
+    /// Every 9 days from 2017 on, a third of them cloudy, a loss in the middle of 2021.
+    fn example(loss: f64) -> (Vec<i32>, Vec<f64>) {
+        let days: Vec<i32> = (0..240).map(|i| 17_167 + 9 * i).collect();
+        let mut seed = 7u64;
+        let values = days.iter().map(|day| {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let noise = (seed >> 40) as f64 / f64::from(1u32 << 24) - 0.5;
+            let season = 0.6 + 0.2 * (TAU * f64::from(*day) / 365.25 - 1.0).sin();
+            let lost = if *day >= 18_800 { loss } else { 0.0 };
+            if (seed >> 20).is_multiple_of(3) { f64::NAN } else { season + 0.05 * noise + lost }
+        });
+        let values = values.collect();
+        (days, values)
+    }
+
+    fn params() -> Params {
+        Params::new("ndvi", "2021-01-01".parse().unwrap())
+    }
+
+    fn detect(params: &Params, days: &[i32], values: &[f64]) -> Result<Vec<PixelBreak>, Unjudged> {
+        let mut out = Vec::new();
+        Model::new(params, days).unwrap().detect(values, &mut Scratch::default(), &mut out).map(|()| out)
+    }
+
+    /// Worked example of the OLS-MOSUM test, its numbers made with another program.
+    #[test]
+    fn worked_example() {
+        let mut x = 12_345u64;
+        let y: Vec<f64> = (1..=100)
+            .map(|t| {
+                x = 16_807 * x % 2_147_483_647;
+                let u = x as f64 / 2_147_483_647.0;
+                let lost = if t >= 80 { 0.20 } else { 0.0 };
+                0.55 + 0.25 * (TAU * f64::from(t) / 23.0 - 1.2).sin() + 0.06 * (u - 0.5) - lost
+            })
+            .collect();
+        for (y, expected) in y.iter().zip([0.325868593, 0.418020426, 0.484026618]) {
+            assert!((y - expected).abs() < 1e-9);
+        }
+        let params = Params { order: 1, history: History::All, ..params() };
+        let days: Vec<i32> = (1..=100).collect();
+        let model = Model::on_axis(&params, &Axis::regular((1..=100).collect(), 23), &days, None, 70).unwrap();
+        let mut scratch = Scratch::default();
+        let mut state = model.start(&y, &mut scratch).unwrap();
+        let b = model.coefficients(&state).to_vec();
+        let (intercept, trend) = model.design().intercept_and_trend(&b);
+        let trend = trend / 23.0;
+        for (ours, expected) in
+            [intercept - trend, trend, b[2], b[3]].iter().zip([0.550999045, -0.000050265, -0.236367948, 0.092931035])
+        {
+            assert!((ours - expected).abs() < 1e-9, "{ours} {expected}");
+        }
+        let mut out = Vec::new();
+        model.advance(&mut state, 0, &y[..80]);
+        let before = model.verdict(&state, &mut scratch, &mut out).unwrap();
+        assert!((before.process + 1.841023).abs() < 1e-6 && before.found.is_none());
+        model.advance(&mut state, 0, &y[..81]);
+        let at = model.verdict(&state, &mut scratch, &mut out).unwrap();
+        assert!((at.process + 3.141292).abs() < 1e-6 && (at.border - 1.897626).abs() < 1e-6);
+        model.advance(&mut state, 0, &y);
+        let verdict = model.verdict(&state, &mut scratch, &mut out).unwrap();
+        assert_eq!((state.window, verdict.history, verdict.monitored), (17, 69, 31));
+        assert!((verdict.sigma - 0.0193091).abs() < 1e-7);
+        assert!((verdict.magnitude + 0.1860503).abs() < 1e-7);
+        // t = 80 is where the loss begins, t = 81 where it is detected.
+        assert_eq!(out.iter().map(|b| (b.before, b.after, b.detected)).collect::<Vec<_>>(), [(78, 79, 80)]);
+        assert_eq!(out[0].break_day, 81.0);
+    }
+
+    #[test]
+    fn any_way_of_cutting_the_series_gives_the_same_bytes() {
+        let (days, values) = example(-0.1);
+        for (process, h) in [(Process::OlsMosum, 0.25), (Process::OlsMosum, 1.0), (Process::OlsCusum, 0.25)] {
+            let params = Params { process, h, ..params() };
+            let whole = Model::new(&params, &days).unwrap();
+            let mut scratch = Scratch::default();
+            let (mut expected, mut out) = (Vec::new(), Vec::new());
+            let mut state = whole.start(&values, &mut scratch).unwrap();
+            whole.advance(&mut state, 0, &values);
+            let verdict = whole.verdict(&state, &mut scratch, &mut expected).unwrap();
+            let bytes = whole.save(&state);
+            assert_eq!(expected.len(), 1);
+            let first = whole.monitor_from;
+            for chunk in [1, 2, 7, 30, 1000] {
+                // The day list grows as scenes come; between them the state is bytes.
+                let known = Model::new(&params, &days[..first]).unwrap();
+                let mut kept = known.save(&known.start(&values[..first], &mut scratch).unwrap());
+                let mut from = first;
+                while from < days.len() {
+                    let to = (from + chunk).min(days.len());
+                    let model = Model::new(&params, &days[..to]).unwrap();
+                    let mut state = model.restore(&kept).unwrap();
+                    model.advance(&mut state, from, &values[..to]);
+                    // Once more: nothing is counted twice.
+                    model.advance(&mut state, 0, &values[..to]);
+                    kept = model.save(&state);
+                    from = to;
+                }
+                assert_eq!(kept, bytes, "chunks of {chunk}");
+                let restored = whole.restore(&kept).unwrap();
+                assert_eq!(whole.verdict(&restored, &mut scratch, &mut out).unwrap(), verdict);
+                assert_eq!(out, expected);
+            }
+            let mut out = vec![expected[0]; 3];
+            whole.detect(&values, &mut scratch, &mut out).unwrap();
+            assert_eq!(out, expected);
+            let clear = values[first..].iter().filter(|v| v.is_finite()).count();
+            assert_eq!(bytes.len(), 71 + 8 * (8 + state.window + clear));
+        }
+    }
+
+    #[test]
+    fn a_state_that_does_not_fit_is_refused() {
+        let (days, values) = example(0.0);
+        let model = Model::new(&params(), &days).unwrap();
+        let bytes = model.save(&model.start(&values, &mut Scratch::default()).unwrap());
+        assert!(model.restore(&bytes).is_ok());
+        for cut in 0..bytes.len() {
+            assert!(model.restore(&bytes[..cut]).is_err(), "{cut}");
+        }
+        let mut longer = bytes.clone();
+        longer.push(0);
+        assert!(model.restore(&longer).is_err());
+        let mut version = bytes.clone();
+        version[0] = 9;
+        assert!(model.restore(&version).unwrap_err().contains("version"));
+        let other = Model::new(&Params { order: 1, ..params() }, &days).unwrap();
+        assert!(other.restore(&bytes).unwrap_err().contains("8 coefficients"));
+        assert!(Model::new(&params(), &days[..20]).unwrap().restore(&bytes).is_err());
+    }
+
+    #[test]
+    fn pixels_without_answer_have_a_reason() {
+        let (days, values) = example(-0.3);
+        let roc = params();
+        let all = Params { history: History::All, ..params() };
+        let first = Model::new(&roc, &days).unwrap().monitor_from;
+        for params in [&roc, &all] {
+            let none = vec![f64::NAN; days.len()];
+            assert_eq!(detect(params, &days, &none), Err(Unjudged::TooFewObservations));
+            let infinite: Vec<f64> = values.iter().map(|v| v / 0.0).collect();
+            assert_eq!(detect(params, &days, &infinite), Err(Unjudged::TooFewObservations));
+            let mut few = values.clone();
+            let mut left = 8;
+            few[..first].iter_mut().filter(|v| v.is_finite()).skip(left).for_each(|v| *v = f64::NAN);
+            assert_eq!(detect(params, &days, &few), Err(Unjudged::TooFewObservations));
+            left += 1;
+            let mut enough = values.clone();
+            enough[..first].iter_mut().filter(|v| v.is_finite()).skip(left).for_each(|v| *v = f64::NAN);
+            assert_ne!(detect(params, &days, &enough), Err(Unjudged::NoMonitoring));
+            for constant in [0.0, 0.7, -1.0e-3] {
+                let flat: Vec<f64> = days.iter().map(|d| if *d >= 18_800 { 0.1 } else { constant }).collect();
+                assert_eq!(detect(params, &days, &flat), Err(Unjudged::ConstantHistory), "{constant}");
+            }
+            let mut unwatched = values.clone();
+            unwatched[first..].fill(f64::NAN);
+            assert_eq!(detect(params, &days, &unwatched), Err(Unjudged::NoMonitoring));
+            assert_eq!(detect(params, &days[..first], &values[..first]), Err(Unjudged::NoMonitoring));
+            assert_eq!(detect(params, &vec![18_000; days.len()], &values), Err(Unjudged::SingularDesign));
+            assert_eq!(detect(params, &[], &[]), Err(Unjudged::TooFewObservations));
+            // Only observations of the monitoring period.
+            assert_eq!(detect(params, &days[first..], &values[first..]), Err(Unjudged::TooFewObservations));
+            // Single infinities and values of any size are survived.
+            let mut odd = values.clone();
+            odd[3] = f64::INFINITY;
+            odd[first + 2] = f64::NEG_INFINITY;
+            assert_eq!(detect(params, &days, &odd).unwrap().len(), 1);
+            odd[5] = 1e300;
+            odd[first + 3] = -1e300;
+            let _ = detect(params, &days, &odd);
+        }
+        // The reason stays when memory was used before.
+        let mut scratch = Scratch::default();
+        let model = Model::new(&roc, &days).unwrap();
+        let mut out = Vec::new();
+        model.detect(&values, &mut scratch, &mut out).unwrap();
+        assert_eq!(out.len(), 1);
+        assert!(model.detect(&vec![f64::NAN; days.len()], &mut scratch, &mut out).is_err());
+        assert!(out.is_empty());
+    }
+
+    #[test]
+    fn a_loss_is_dated_by_the_observations_around_it() {
+        let (days, values) = example(-0.3);
+        let found = detect(&params(), &days, &values).unwrap()[0];
+        assert!(days[found.before] < 18_800 && days[found.after] >= 18_800, "{found:?}");
+        assert!(values[found.before + 1..found.after].iter().all(|v| v.is_nan()), "{found:?}");
+        assert!((found.magnitude + 0.3).abs() < 0.1 && found.probability == 0.999);
+        assert_eq!(found.break_day, f64::from(days[found.detected]));
+        let (days, values) = example(0.0);
+        assert_eq!(detect(&params(), &days, &values), Ok(vec![]));
+    }
+
+    #[test]
+    fn probability_follows_the_critical_values() {
+        let (days, _) = example(0.0);
+        let model = Model::new(&params(), &days).unwrap();
+        for (level, critical) in LEVELS.iter().zip(model.criticals) {
+            assert!((model.p_value(critical) - level).abs() < 1e-12);
+        }
+        assert_eq!((model.p_value(0.0), model.p_value(99.0)), (0.05, 0.001));
+        let between = model.p_value(1.5979711138);
+        // The tabulated level of this value is 0.005.
+        assert!((0.004..0.006).contains(&between), "{between}");
+    }
+
+    #[test]
+    fn settings_are_read_and_checked() {
+        let read = |value: serde_json::Value| serde_json::from_value::<Params>(value);
+        let stock = read(serde_json::json!({"index": "ndvi", "monitor_start": "2021-01-01"})).unwrap();
+        assert_eq!(stock, params());
+        let dated =
+            serde_json::json!({"index": "ndvi", "monitor_start": "2021-01-01", "history": "2018-06-01", "h": 1});
+        let dated = read(dated).unwrap();
+        assert_eq!(dated.history, History::Since("2018-06-01".parse().unwrap()));
+        assert_eq!(serde_json::to_value(dated.history).unwrap(), "2018-06-01");
+        assert!(dated.validate().is_ok());
+        let wrong = serde_json::json!({"index": "ndvi", "monitor_start": "2021-01-01", "history": "bp"});
+        assert!(read(wrong).unwrap_err().to_string().contains("\"roc\", \"all\" or a date"));
+        assert!(read(serde_json::json!({"index": "ndvi", "monitor_start": "2021-01-01", "alpha": 0.05})).is_err());
+        assert!(read(serde_json::json!({"index": "ndvi"})).is_err());
+        let late = History::Since("2021-01-01".parse().unwrap());
+        for (params, field) in [
+            (Params { order: 0, ..params() }, "order"),
+            (Params { order: 4, ..params() }, "order"),
+            (Params { h: 0.3, ..params() }, "h"),
+            (Params { period: 3.0, ..params() }, "period"),
+            (Params { level: 0.03, ..params() }, "level"),
+            (Params { level: f64::NAN, ..params() }, "level"),
+            (Params { history: late, ..params() }, "history"),
+        ] {
+            assert_eq!(params.validate().unwrap_err().0, field);
+            assert!(Model::new(&params, &[]).is_err());
+        }
+    }
 }

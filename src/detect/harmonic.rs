@@ -139,17 +139,22 @@ impl Design {
 }
 
 /// Least squares by one row at a time: `X = Q sqrt(D) R`, with a unit upper triangle R.
+///
+/// Of D the inverse is kept, and of the weight that Gentleman hands from column to column: then a column costs one division
+/// that the next column does not wait for.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Fit<const P: usize> {
-    d: [f64; P],
+    /// Inverse of D; 0 where no row has met the column.
+    inverse: [f64; P],
     r: [[f64; P]; P],
     theta: [f64; P],
+    /// Sums of squares of the columns.
     squares: [f64; P],
 }
 
 impl<const P: usize> Default for Fit<P> {
     fn default() -> Self {
-        Fit { d: [0.0; P], r: [[0.0; P]; P], theta: [0.0; P], squares: [0.0; P] }
+        Fit { inverse: [0.0; P], r: [[0.0; P]; P], theta: [0.0; P], squares: [0.0; P] }
     }
 }
 
@@ -159,41 +164,50 @@ impl<const P: usize> Fit<P> {
     #[inline]
     pub fn include(&mut self, row: &[f64; P], mut y: f64) -> f64 {
         let mut x = *row;
-        let mut weight = 1.0;
+        // 1 + x' (X'X)^-1 x over the columns so far.
+        let mut spread = 1.0;
         for (s, v) in self.squares.iter_mut().zip(row) {
             *s += v * v;
         }
         for i in 0..P {
             let xi = x[i];
-            let wxi = weight * xi;
-            let added = wxi * xi;
-            // Nothing of this column is in the row, or what is there is too small to be squared.
-            if added == 0.0 {
-                continue;
+            let square = xi * xi;
+            let old = self.inverse[i];
+            if old == 0.0 {
+                // Nothing of this column is in the row, or too little to be squared.
+                if square == 0.0 {
+                    continue;
+                }
+                // The first row with something of this column is used up by it.
+                self.inverse[i] = spread / square;
+                self.r[i] = x.map(|v| v / xi);
+                self.theta[i] = y / xi;
+                return 0.0;
             }
-            let d = self.d[i] + added;
-            let inverse = 1.0 / d;
-            weight *= self.d[i] * inverse;
-            let s = wxi * inverse;
-            self.d[i] = d;
-            for k in i + 1..P {
-                let rest = x[k] - xi * self.r[i][k];
-                self.r[i][k] += s * rest;
-                x[k] = rest;
+            let wider = spread + square * old;
+            let share = 1.0 / wider;
+            let s = xi * old * share;
+            self.inverse[i] = old * spread * share;
+            spread = wider;
+            // Whole rows, for the sake of vector instructions: left of the diagonal x and r are 0, on it r is 1.
+            for (x, r) in x.iter_mut().zip(&mut self.r[i]) {
+                *x -= xi * *r;
+                *r += s * *x;
             }
             let rest = y - xi * self.theta[i];
             self.theta[i] += s * rest;
             y = rest;
-            if weight == 0.0 {
-                return 0.0;
-            }
         }
-        weight.sqrt() * y
+        y / spread.sqrt()
     }
 
     /// The first column that depends on those before it; columns of zeros that were left out on purpose do not count.
     fn dependent(&self) -> Option<usize> {
-        (0..P).find(|i| self.squares[*i] > 0.0 && self.d[*i] <= RANK_TOLERANCE * RANK_TOLERANCE * self.squares[*i])
+        (0..P).find(|i| {
+            let (squares, inverse) = (self.squares[*i], self.inverse[*i]);
+            // Left of the column: 1 / inverse.
+            squares > 0.0 && (inverse == 0.0 || RANK_TOLERANCE * RANK_TOLERANCE * squares * inverse >= 1.0)
+        })
     }
 
     /// True where every coefficient is determined.
@@ -215,7 +229,7 @@ impl<const P: usize> Fit<P> {
     /// `x' (X'X)^-1 x`: the variance of the fitted value at a row, in units of the noise variance. A prediction of a new
     /// value has 1 more. Infinite where the coefficients are not determined.
     pub fn leverage(&self, row: &[f64; P]) -> f64 {
-        // Solve R' z = x from the top; then the sum of z^2 / d.
+        // Solve R' z = x from the top; then the sum of z^2 / D.
         let mut z = *row;
         let mut sum = 0.0;
         for i in 0..P {
@@ -223,7 +237,7 @@ impl<const P: usize> Fit<P> {
                 z[k] -= self.r[i][k] * z[i];
             }
             if z[i] != 0.0 {
-                sum += z[i] * z[i] / self.d[i];
+                sum += if self.inverse[i] == 0.0 { f64::INFINITY } else { z[i] * z[i] * self.inverse[i] };
             }
         }
         sum
@@ -299,5 +313,105 @@ fn reduced_fit<'a, const P: usize>(rows: impl Iterator<Item = (&'a [f64; P], f64
                 return (fit, left_out);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn noise(n: u32) -> f64 {
+        f64::from(n.wrapping_mul(2_654_435_761) >> 8) / f64::from(1u32 << 24) - 0.5
+    }
+
+    #[test]
+    fn days_fall_on_a_calendar_of_equal_years() {
+        let step = |date: &str| step_365(crate::units::days(date.parse().unwrap()));
+        assert_eq!(step("1970-01-01"), 1970 * 365);
+        assert_eq!(step("2009-12-31"), 2010 * 365 - 1);
+        assert_eq!(step("2012-02-28"), 2012 * 365 + 58);
+        assert_eq!(step("2012-02-29"), step("2012-03-01"));
+        assert_eq!(step("2013-03-01"), 2013 * 365 + 59);
+        assert_eq!(step("2012-12-31") + 1, step("2013-01-01"));
+        assert_eq!(step("1899-12-31") + 1, step("1900-01-01"));
+        // Every day of four centuries is one step after the day before, but for leap days.
+        let (from, to) = (step_365(-150_000), step_365(-150_000 + 146_097));
+        assert_eq!(to - from, 400 * 365);
+    }
+
+    #[test]
+    fn a_fit_solves_the_normal_equations_and_knows_its_errors() {
+        let days: Vec<i32> = (0..60).map(|i| 17_000 + 23 * i + (i * i) % 7).collect();
+        let axis = Axis::calendar_365(&days);
+        let design = Design::new(&axis, 2, true, 60);
+        let rows = design.rows::<6>().unwrap();
+        let y: Vec<f64> = (0..60).map(|i| 0.5 + 0.1 * axis.year(i).sin() + 0.05 * noise(i as u32)).collect();
+        let mut fit = Fit::<6>::default();
+        let mut residuals = 0.0;
+        for (row, y) in rows.iter().zip(&y) {
+            residuals += fit.include(row, *y).powi(2);
+        }
+        let b = fit.coefficients();
+        let error = |i: usize| y[i] - rows[i].iter().zip(&b).map(|(x, b)| x * b).sum::<f64>();
+        // Residuals are orthogonal to every column, and recursive residuals have their sum of squares.
+        for column in 0..6 {
+            let sum: f64 = (0..60).map(|i| rows[i][column] * error(i)).sum();
+            assert!(sum.abs() < 1e-12, "column {column}: {sum}");
+        }
+        let rss: f64 = (0..60).map(|i| error(i).powi(2)).sum();
+        assert!((rss / residuals - 1.0).abs() < 1e-12);
+        // The leverages of the rows sum to the number of columns; standard errors follow from those of unit vectors.
+        let trace: f64 = rows.iter().map(|row| fit.leverage(row)).sum();
+        assert!((trace - 6.0).abs() < 1e-10, "{trace}");
+        let mean_only = {
+            let mut fit = Fit::<1>::default();
+            (0..25).for_each(|_| _ = fit.include(&[1.0], 1.0));
+            fit.standard_errors(2.0)[0]
+        };
+        assert!((mean_only - 0.4).abs() < 1e-12);
+        assert!(fit.is_full_rank());
+    }
+
+    #[test]
+    fn a_recursive_residual_is_the_scaled_error_of_prediction() {
+        let days: Vec<i32> = (0..30).map(|i| 17_000 + 31 * i).collect();
+        let design = Design::new(&Axis::calendar_365(&days), 1, true, 30);
+        let rows = design.rows::<4>().unwrap();
+        let mut residuals = Vec::new();
+        let all = rows.iter().enumerate().map(|(i, row)| (row, noise(i as u32)));
+        recursive_residuals(all, &mut residuals);
+        assert_eq!(residuals.len(), 26);
+        for n in [4, 9, 29] {
+            let mut fit = Fit::<4>::default();
+            (0..n).for_each(|i| _ = fit.include(&rows[i], noise(i as u32)));
+            let predicted: f64 = rows[n].iter().zip(fit.coefficients()).map(|(x, b)| x * b).sum();
+            let expected = (noise(n as u32) - predicted) / (1.0 + fit.leverage(&rows[n])).sqrt();
+            assert!((residuals[n - 4] - expected).abs() < 1e-10, "{n}");
+        }
+    }
+
+    #[test]
+    fn dates_that_do_not_determine_the_model_are_told() {
+        // One day of the year again and again.
+        let axis = Axis::regular((0..20).map(|i| 365 * i + 100).collect(), 365);
+        let design = Design::new(&axis, 1, true, 20);
+        let mut fit = Fit::<4>::default();
+        design.rows::<4>().unwrap().iter().enumerate().for_each(|(i, row)| _ = fit.include(row, noise(i as u32)));
+        assert!(!fit.is_full_rank());
+        let mut residuals = Vec::new();
+        let rows = design.rows::<4>().unwrap();
+        let fit = recursive_residuals(rows.iter().map(|row| (row, 0.5)), &mut residuals);
+        assert!(!fit.is_full_rank());
+        assert_eq!(residuals.len(), 16);
+        assert!(residuals.iter().all(|r| r.abs() < 1e-12));
+    }
+
+    #[test]
+    fn later_dates_change_no_row() {
+        let days: Vec<i32> = (0..50).map(|i| 17_000 + 12 * i).collect();
+        let (short, long) = (Axis::calendar_365(&days[..40]), Axis::calendar_365(&days));
+        let (short, long) = (Design::new(&short, 3, true, 30), Design::new(&long, 3, true, 30));
+        assert_eq!(short.rows::<8>().unwrap(), &long.rows::<8>().unwrap()[..40]);
+        assert_eq!(short.rows::<7>(), None);
     }
 }

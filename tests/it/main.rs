@@ -1,6 +1,7 @@
 //! Integration tests: the built program on the images in `testdata/`, copied where they are to be damaged.
 
 mod catalog;
+mod bfast;
 mod change;
 mod cli;
 mod docs;
