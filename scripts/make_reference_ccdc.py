@@ -6,13 +6,18 @@
   env/bin/python scripts/make_reference_ccdc.py --data ../shared/data --out testdata/reference/ccdc.json
   env/bin/python scripts/make_reference_ccdc.py --simulate 2000 --out /tmp/many.json      # a wider comparison
   env/bin/pip install rasterio==1.3.11
-  env/bin/python scripts/make_reference_ccdc.py --romania ../shared/data/s2_romania_nrt/bands_20m --out /tmp/romania.json
+  env/bin/python scripts/make_reference_ccdc.py --romania ../shared/data/s2_romania_nrt/bands_20m \
+      --out testdata/reference/ccdc_romania.csv
 
 pyccd gets the clear observations only, with these settings: STAT_ORD beyond the last date (as shipped, dates after
 2018-01-01 are left out of the statistics), CLEAR_PCT_THRESHOLD 0 (the standard procedure always), DETECTION_BANDS and
 TMASK_BANDS as noted per series, CHANGE_THRESHOLD and OUTLIER_THRESHOLD as chi-square quantiles 0.99 and 1 - 1e-6 of the
 number of detection bands; the 5 degrees of freedom that its adjustchgthresh has built in become that number, too. Bands
 that a series does not have are copies of one that it has; the thermal band is a seasonal curve that takes no part.
+
+A T-mask window of exactly 365 days has two equal pairs of columns; pyccd inverts the singular R of its QR decomposition,
+and what it takes for leverages is rounding noise. With --romania each pixel is computed twice, the second time with the
+leverages of the columns that differ; where the results differ, both are written.
 """
 import argparse
 import csv
@@ -30,6 +35,7 @@ from scipy import stats
 warnings.filterwarnings("ignore")
 import ccd  # noqa: E402
 import ccd.change  # noqa: E402
+import ccd.models.robust_fit as robust_fit  # noqa: E402
 
 EPOCH = dt.date(1970, 1, 1).toordinal()
 ALL = ["blue", "green", "red", "nir", "swir1", "swir2"]
@@ -46,6 +52,22 @@ class ChiSquare:
 
 
 ccd.change.chi2 = ChiSquare()
+
+
+class DistinctColumns:
+    """Stands in for scipy in ccd.models.robust_fit: an R whose inverse gives the leverages of the columns that differ."""
+
+    class linalg:  # noqa: N801
+        @staticmethod
+        def qr(x):
+            if not (x[:, 0] == x[:, 2]).all():
+                return np.linalg.qr(x)
+            inverse = np.zeros((5, 5))
+            _, r = np.linalg.qr(x[:, [0, 1, 4]])
+            inverse[np.ix_([0, 1, 4], [0, 1, 2])] = np.linalg.inv(r)
+            # The copies add next to nothing to the sums of squares.
+            inverse[2, 3] = inverse[3, 4] = 1e-9
+            return None, np.linalg.inv(inverse)
 
 
 def number(v):
@@ -156,6 +178,18 @@ def romania(folder):
     return out
 
 
+def both_leverages(series):
+    """Result of pyccd as it is, and with the leverages of distinct columns."""
+    results = []
+    for module in [robust_fit.scipy, DistinctColumns]:
+        original, robust_fit.scipy = robust_fit.scipy, module
+        segments = detect(series)["segments"]
+        robust_fit.scipy = original
+        keys = ["start_day", "end_day", "break_day", "observations", "probability", "curve_qa"]
+        results.append(";".join(":".join(f"{s[k]:g}" for k in keys) for s in segments))
+    return series["name"].split()[1:], results[0], results[1] if results[1] != results[0] else ""
+
+
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--out", required=True)
@@ -165,8 +199,12 @@ def main():
     p.add_argument("--workers", type=int, default=2)
     a = p.parse_args()
     if a.romania:
-        todo = romania(a.romania)
-    elif a.simulate:
+        with multiprocessing.Pool(a.workers) as pool, open(a.out, "w") as f:
+            f.write("row,col,segments,segments_distinct_columns\n")
+            for (row, col), stock, distinct in pool.imap(both_leverages, romania(a.romania), chunksize=16):
+                f.write(f"{row},{col},{stock},{distinct}\n")
+        return
+    if a.simulate:
         todo = [simulate(k) for k in range(a.simulate)]
     else:
         folder = os.path.join(a.data, "pixel_series")

@@ -87,6 +87,9 @@ const TERMS: usize = 7;
 /// Bands at most.
 pub const MAX_BANDS: usize = 8;
 
+/// Bands of an index at most.
+const INDEX_BANDS: usize = 3;
+
 /// `curve_qa` of what lies before the first model.
 pub const CURVE_START: u8 = 14;
 /// `curve_qa` of what lies after the last model.
@@ -213,8 +216,13 @@ impl Reported {
                 Band::deserialize(name).ok()
             })
             .collect();
-        let places: Option<Vec<usize>> = spec.bands.iter().map(|b| known.iter().position(|k| *k == Some(*b))).collect();
-        Some(Reported::Index(spec, places?))
+        // The table's near infrared is that of the grid, broad or narrow.
+        let place = |band: Band| {
+            let of = |wanted: Band| known.iter().position(|k| *k == Some(wanted));
+            of(band).or_else(|| if band == Band::Nir { of(Band::NirBroad) } else { None })
+        };
+        let places: Vec<usize> = spec.bands.iter().map(|b| place(*b)).collect::<Option<_>>()?;
+        (places.len() <= INDEX_BANDS).then_some(Reported::Index(spec, places))
     }
 }
 
@@ -306,9 +314,18 @@ pub struct Scratch {
     distances: Vec<i32>,
     rows: Vec<RobustRow>,
     peeked: Vec<u16>,
-    index: [Vec<f64>; 8],
+    compared: Compared,
     segments: Vec<Segment>,
     breaks: Vec<PixelBreak>,
+}
+
+/// Bands and index of the observations after a break, as observed and as predicted.
+#[derive(Default)]
+struct Compared {
+    observed: [Vec<f64>; INDEX_BANDS],
+    predicted: [Vec<f64>; INDEX_BANDS],
+    after: Vec<f64>,
+    before: Vec<f64>,
 }
 
 /// An observation of the robust fit of two bands.
@@ -402,12 +419,7 @@ impl Model {
     ///
     /// # Errors
     /// Too few observations, one day or less than `min_days` among them, a band that never changes, or no stable start.
-    pub fn detect(
-        &self,
-        values: &[&[f64]],
-        scratch: &mut Scratch,
-        out: &mut Vec<PixelBreak>,
-    ) -> Result<(), Unjudged> {
+    pub fn detect(&self, values: &[&[f64]], scratch: &mut Scratch, out: &mut Vec<PixelBreak>) -> Result<(), Unjudged> {
         out.clear();
         self.segments(values, scratch)?;
         if scratch.segments.iter().all(|s| s.curve_qa == CURVE_START || s.curve_qa == CURVE_END) {
@@ -500,7 +512,7 @@ impl Model {
             distances: &mut scratch.distances,
             rows: &mut scratch.rows,
             peeked: &mut scratch.peeked,
-            index: &mut scratch.index,
+            compared: &mut scratch.compared,
             segments: &mut scratch.segments,
             breaks: &mut scratch.breaks,
             variogram: [f64::INFINITY; L],
@@ -551,7 +563,7 @@ struct Pixel<'a, const L: usize> {
     distances: &'a mut Vec<i32>,
     rows: &'a mut Vec<RobustRow>,
     peeked: &'a mut Vec<u16>,
-    index: &'a mut [Vec<f64>; 8],
+    compared: &'a mut Compared,
     segments: &'a mut Vec<Segment>,
     breaks: &'a mut Vec<PixelBreak>,
     /// Infinite in lanes beyond the bands, so that these add nothing.
@@ -601,7 +613,7 @@ impl<const L: usize> Pixel<'_, L> {
         self.distances.extend(self.kept.windows(2).map(|w| self.model.day(w[1]) - self.model.day(w[0])));
         if params.adjust_consecutive {
             let half = self.distances.len() / 2;
-            let even = self.distances.len() % 2 == 0;
+            let even = self.distances.len().is_multiple_of(2);
             let (below, middle, _) = self.distances.select_nth_unstable(half);
             let upper = f64::from(*middle);
             let median = if even { (upper + f64::from(below.iter().copied().max().unwrap_or(0))) / 2.0 } else { upper };
@@ -785,7 +797,7 @@ impl<const L: usize> Pixel<'_, L> {
             };
             // The variogram alone gives the largest distance that can come out: most observations need no more.
             let largest = self.distance(self.kept[next], &current, &self.variogram);
-            if !(largest <= self.limit) {
+            if largest > self.limit || largest.is_nan() {
                 let rmse = if window.len() <= WELL_FITTED {
                     current.rmse
                 } else {
@@ -869,44 +881,40 @@ impl<const L: usize> Pixel<'_, L> {
 
     /// Median difference of the index over `peeked`, observed less predicted.
     fn index_change(&mut self, fit: &Fit<L>) -> f64 {
-        let n = self.peeked.len();
-        let [observed, predicted, difference, inputs @ ..] = &mut *self.index;
-        difference.clear();
-        let fill = |b: usize, seen: &mut Vec<f64>, said: &mut Vec<f64>| {
+        let Compared { observed, predicted, after, before } = &mut *self.compared;
+        let places = match &self.model.reported {
+            Reported::Band(b) => std::slice::from_ref(b),
+            Reported::Index(_, places) => places.as_slice(),
+        };
+        for (b, (seen, said)) in places.iter().zip(observed.iter_mut().zip(predicted.iter_mut())) {
             seen.clear();
             said.clear();
             for i in &*self.peeked {
                 let i = usize::from(*i);
-                seen.push(self.values[i][b] / SCALE);
-                said.push((fit.predict(&self.model.design[i])[b] / SCALE).clamp(1e-4, 1.0 - 1e-4));
-            }
-        };
-        match &self.model.reported {
-            Reported::Band(b) => fill(*b, observed, predicted),
-            Reported::Index(spec, places) => {
-                // No index has more than three bands; a fourth would make it NaN by a slice that is empty.
-                let [_, a0, a1, b0, b1] = inputs;
-                let c0 = &mut Vec::new();
-                let c1 = &mut Vec::new();
-                for (b, (seen, said)) in places.iter().zip([(&mut *a0, &mut *a1), (&mut *b0, &mut *b1), (&mut *c0, &mut *c1)]) {
-                    fill(*b, seen, said);
-                }
-                observed.clear();
-                observed.resize(n, f64::NAN);
-                predicted.clear();
-                predicted.resize(n, f64::NAN);
-                let k = places.len().min(3);
-                spec.compute(&[a0.as_slice(), b0.as_slice(), c0.as_slice()][..k], observed);
-                spec.compute(&[a1.as_slice(), b1.as_slice(), c1.as_slice()][..k], predicted);
+                seen.push(self.values[i][*b] / SCALE);
+                said.push((fit.predict(&self.model.design[i])[*b] / SCALE).clamp(1e-4, 1.0 - 1e-4));
             }
         }
-        difference.extend(observed.iter().zip(&*predicted).map(|(o, p)| o - p).filter(|d| d.is_finite()));
-        difference.sort_unstable_by(f64::total_cmp);
-        let half = difference.len() / 2;
-        match difference.len() {
+        for (bands, out) in [(&*observed, &mut *after), (&*predicted, &mut *before)] {
+            out.clear();
+            match &self.model.reported {
+                Reported::Band(_) => out.extend_from_slice(&bands[0]),
+                Reported::Index(spec, _) => {
+                    out.resize(self.peeked.len(), f64::NAN);
+                    spec.compute(&bands.each_ref().map(Vec::as_slice)[..places.len()], out);
+                }
+            }
+        }
+        for (a, b) in after.iter_mut().zip(&*before) {
+            *a -= b;
+        }
+        after.retain(|d| d.is_finite());
+        after.sort_unstable_by(f64::total_cmp);
+        let half = after.len() / 2;
+        match after.len() {
             0 => f64::NAN,
-            n if n % 2 == 1 => difference[half],
-            _ => 0.5 * (difference[half - 1] + difference[half]),
+            n if n % 2 == 1 => after[half],
+            _ => 0.5 * (after[half - 1] + after[half]),
         }
     }
 
@@ -938,6 +946,7 @@ impl<const L: usize> Pixel<'_, L> {
     }
 
     /// Fits `K` terms and the intercept over a window, and leaves the residuals.
+    #[allow(clippy::needless_range_loop, reason = "indices of matrices, in several arrays at once")]
     fn fit<const K: usize>(&mut self, window: &Range<usize>) -> Fit<L> {
         let observations = &self.kept[window.clone()];
         let n = observations.len() as f64;
@@ -1063,7 +1072,8 @@ impl<const L: usize> Pixel<'_, L> {
                 let adjusted = self.rows.iter().map(|row| residual(row, &coefficients)[lane].abs() * row.adjust);
                 self.keys.extend(adjusted.map(f64::to_bits));
                 let deviation = robust_scale(self.keys);
-                *scale = if deviation > 1e-9 { deviation } else { deviation.max(f64::EPSILON * spread(self.rows, lane)) };
+                *scale =
+                    if deviation > 1e-9 { deviation } else { deviation.max(f64::EPSILON * spread(self.rows, lane)) };
             }
             let next = Factor::of(self.rows, |row| {
                 let r = residual(row, &coefficients);
@@ -1128,6 +1138,7 @@ struct Factor {
 }
 
 impl Factor {
+    #[allow(clippy::needless_range_loop, reason = "indices of matrices, in several arrays at once")]
     fn of(rows: &[RobustRow], weight: impl Fn(&RobustRow) -> [f64; 2]) -> Self {
         let mut gram = [[[0.0; 2]; 5]; 5];
         let mut right = [[0.0; 2]; 5];
@@ -1166,6 +1177,7 @@ impl Factor {
         Factor { lower, inverse, right }
     }
 
+    #[allow(clippy::needless_range_loop, reason = "indices of matrices, in several arrays at once")]
     fn solve(&self) -> [[f64; 2]; 5] {
         let mut z = self.right;
         for r in 0..5 {
@@ -1243,8 +1255,11 @@ fn lasso<const K: usize, const L: usize>(
             }
         }
         for l in 0..L {
-            let settled = largest_step[l] < LASSO_TOLERANCE * largest[l] || largest[l] == 0.0 || round + 1 == LASSO_ROUNDS;
-            if going[l] && settled && duality_gap(&w, &gradient, products, squares[l], alpha, l) < LASSO_TOLERANCE * squares[l]
+            let settled =
+                largest_step[l] < LASSO_TOLERANCE * largest[l] || largest[l] == 0.0 || round + 1 == LASSO_ROUNDS;
+            if going[l]
+                && settled
+                && duality_gap(&w, &gradient, products, squares[l], alpha, l) < LASSO_TOLERANCE * squares[l]
             {
                 going[l] = false;
             }
@@ -1292,7 +1307,7 @@ fn chi_square_cdf(x: f64, bands: usize) -> f64 {
     }
     let (a, x) = (bands as f64 / 2.0, x / 2.0);
     // Gamma(a) of a half integer.
-    let (mut at, mut gamma) = if bands % 2 == 0 { (1.0, 1.0) } else { (0.5, std::f64::consts::PI.sqrt()) };
+    let (mut at, mut gamma) = if bands.is_multiple_of(2) { (1.0, 1.0) } else { (0.5, std::f64::consts::PI.sqrt()) };
     while at < a {
         gamma *= at;
         at += 1.0;
@@ -1337,4 +1352,145 @@ fn chi_square_quantile(p: f64, bands: usize) -> f64 {
         if chi_square_cdf(middle, bands) < p { low = middle } else { high = middle }
     }
     0.5 * (low + high)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Values of scipy.stats.chi2.
+    #[test]
+    fn chi_square_known_values() {
+        for (p, bands, x) in [
+            (0.99, 5, 15.086_272_469_388_987),
+            (1.0 - 1e-6, 5, 35.888_186_879_610_42),
+            (0.99, 1, 6.634_896_601_021_214),
+            (0.99, 2, 9.210_340_371_976_18),
+            (0.99, 4, 13.276_704_135_987_622),
+            (0.5, 3, 2.365_973_884_375_338),
+            (0.1, 8, 3.489_539_126_349_2),
+        ] {
+            let found = chi_square_quantile(p, bands);
+            assert!((found - x).abs() < 1e-8 * x, "{p} {bands}: {found} != {x}");
+            assert!((chi_square_cdf(x, bands) - p).abs() < 1e-10, "{p} {bands}");
+        }
+        assert!((chi_square_cdf(2.0, 2) - (1.0 - (-1.0_f64).exp())).abs() < 1e-15);
+        assert_eq!(chi_square_cdf(f64::INFINITY, 5), 1.0);
+        assert_eq!(chi_square_cdf(0.0, 5), 0.0);
+    }
+
+    /// With orthogonal columns the minimum is the shrunk projection; lanes do not disturb each other.
+    #[test]
+    fn lasso_of_orthogonal_columns_is_soft_thresholding() {
+        let gram = [[4.0, 0.0, 0.0], [0.0, 9.0, 0.0], [0.0, 0.0, 16.0]];
+        let products = [[8.0, 1.0], [-18.0, 30.0], [2.0, -64.0]];
+        let w = lasso::<3, 2>(&gram, &products, &[200.0, 5000.0], 3.0);
+        let close = |a: f64, b: f64| assert!((a - b).abs() < 1e-15, "{a} {b}");
+        for (found, expected) in w.iter().zip([[5.0 / 4.0, 0.0], [-15.0 / 9.0, 27.0 / 9.0], [0.0, -61.0 / 16.0]]) {
+            close(found[0], expected[0]);
+            close(found[1], expected[1]);
+        }
+    }
+
+    /// Columns that depend on each other, the gap computed from the vectors themselves: the rule of the solver holds, and
+    /// one more penalty makes the coefficients smaller.
+    #[test]
+    fn lasso_stops_where_its_rule_says() {
+        let n = 40;
+        let x: Vec<[f64; 3]> = (0..n)
+            .map(|i| {
+                let t = f64::from(i);
+                [t - 19.5, (t * 0.3).sin() + 0.02 * t, (t * 0.3).cos()]
+            })
+            .collect();
+        let mean = |k: usize| x.iter().map(|r| r[k]).sum::<f64>() / f64::from(n);
+        let means = [mean(0), mean(1), mean(2)];
+        let x: Vec<[f64; 3]> = x.iter().map(|r| std::array::from_fn(|k| r[k] - means[k])).collect();
+        let raw: Vec<f64> =
+            x.iter().enumerate().map(|(i, r)| 3.0 * r[0] + 200.0 * r[1] + (i % 7) as f64 * 9.0).collect();
+        let y_mean = raw.iter().sum::<f64>() / f64::from(n);
+        let y: Vec<f64> = raw.iter().map(|v| v - y_mean).collect();
+        let dot =
+            |a: &dyn Fn(usize) -> f64, b: &dyn Fn(usize) -> f64| (0..n as usize).map(|i| a(i) * b(i)).sum::<f64>();
+        let gram: [[f64; 3]; 3] = std::array::from_fn(|j| std::array::from_fn(|k| dot(&|i| x[i][j], &|i| x[i][k])));
+        let products: [[f64; 2]; 3] = std::array::from_fn(|k| [dot(&|i| x[i][k], &|i| y[i]), 0.0]);
+        let squares = dot(&|i| y[i], &|i| y[i]);
+        let mut norm = f64::INFINITY;
+        for alpha in [f64::from(n), 10.0 * f64::from(n)] {
+            let w = lasso::<3, 2>(&gram, &products, &[squares, 0.0], alpha);
+            let r = |i: usize| y[i] - (0..3).map(|k| w[k][0] * x[i][k]).sum::<f64>();
+            let l1 = w.iter().map(|w| w[0].abs()).sum::<f64>();
+            let steepest = (0..3).map(|k| dot(&|i| x[i][k], &r).abs()).fold(0.0, f64::max);
+            let shrink = (alpha / steepest).min(1.0);
+            let primal = 0.5 * dot(&r, &r) + alpha * l1;
+            let dual = shrink * dot(&r, &|i| y[i]) - 0.5 * shrink * shrink * dot(&r, &r);
+            assert!(primal - dual < LASSO_TOLERANCE * squares, "{} of {squares}", primal - dual);
+            assert!(l1 < norm, "{l1} {norm}");
+            norm = l1;
+            assert_eq!([w[0][1], w[1][1], w[2][1]], [0.0; 3], "nothing to fit");
+        }
+    }
+
+    #[test]
+    fn medians_of_bits() {
+        let median = |v: &[f64], skip| median_of_keys(&mut v.iter().map(|v| v.to_bits()).collect::<Vec<_>>(), skip);
+        assert_eq!(median(&[3.0, 1.0, 2.0], 0), Some(2.0));
+        assert_eq!(median(&[4.0, 1.0, 2.0, 3.0], 0), Some(2.5));
+        assert_eq!(median(&[9.0, 8.0, 7.0, 1.0, 2.0, 3.0], 4), Some(8.5));
+        assert_eq!(median(&[9.0, 8.0, 7.0, 1.0, 2.0], 4), Some(9.0));
+        assert_eq!(median(&[1.0], 1), None);
+    }
+
+    /// Leverages add up to the number of columns that are no copies.
+    #[test]
+    fn copies_of_columns_have_no_leverage() {
+        let rows = |cycle: f64| -> Vec<RobustRow> {
+            (0..30)
+                .map(|i| {
+                    let a = f64::from(i) * 0.21;
+                    let x = [a.cos(), a.sin(), (a * cycle).cos(), (a * cycle).sin(), 1.0];
+                    RobustRow { x, y: [2.0 + 3.0 * a.sin(), a], adjust: 1.0 }
+                })
+                .collect()
+        };
+        for (cycle, rank) in [(0.5, 5.0), (1.0, 3.0)] {
+            let rows = rows(cycle);
+            let factor = Factor::of(&rows, |_| [1.0; 2]);
+            let sum: f64 = rows.iter().map(|r| factor.leverage(&r.x)).sum();
+            assert!((sum - rank).abs() < 1e-9, "{sum}");
+            let c = factor.solve();
+            for row in &rows {
+                let predicted: f64 = row.x.iter().zip(&c).map(|(x, c)| x * c[0]).sum();
+                assert!((predicted - row.y[0]).abs() < 1e-9);
+            }
+        }
+    }
+
+    #[test]
+    fn parameters_that_cannot_be_used_are_named() {
+        let field = |change: &dyn Fn(&mut Params)| {
+            let mut p = Params::default();
+            change(&mut p);
+            p.validate().err().map(|(field, ..)| field)
+        };
+        assert_eq!(field(&|_| ()), None);
+        assert_eq!(field(&|p| p.bands.clear()), Some("bands"));
+        assert_eq!(field(&|p| p.bands.push("red".into())), Some("bands"));
+        assert_eq!(field(&|p| p.bands.retain(|b| b != "green")), Some("tmask_bands"));
+        assert_eq!(field(&|p| p.bands.retain(|b| b != "swir2")), Some("index"), "nbr needs it");
+        assert_eq!(field(&|p| p.index = "evi".into()), Some("index"), "no blue");
+        assert_eq!(field(&|p| p.index = "red".into()), None);
+        assert_eq!(field(&|p| p.min_observations = 5), Some("min_observations"));
+        assert_eq!(field(&|p| p.min_days = 0), Some("min_days"));
+        assert_eq!(field(&|p| p.consecutive = 1), Some("consecutive"));
+        assert_eq!(field(&|p| p.change_probability = 1.0), Some("change_probability"));
+        assert_eq!(field(&|p| p.outlier_probability = 0.5), Some("outlier_probability"));
+        assert_eq!(field(&|p| p.tmask_factor = f64::NAN), Some("tmask_factor"));
+        assert_eq!(field(&|p| p.green_above_median = Some(-1.0)), Some("green_above_median"));
+        assert!(Model::new(&Params::default(), &[3, 2]).is_err_and(|e| e.0 == "days"));
+        // The file form: a key that is unknown is refused, one left out is the default.
+        let p: Params = serde_json::from_str(r#"{"consecutive": 4}"#).unwrap();
+        assert_eq!(p, Params { consecutive: 4, ..Params::default() });
+        assert!(serde_json::from_str::<Params>(r#"{"konsecutive": 4}"#).is_err());
+    }
 }
