@@ -12,7 +12,7 @@ use crate::analyse::{ParcelChanges, ParcelLosses};
 use crate::config::Settings;
 use crate::detect::control::{Reference, control};
 use crate::detect::events::{Event, Place, events};
-use crate::detect::{Method, PixelState, Unjudged, Verdict};
+use crate::detect::{Judge, Method, PixelState, Unjudged, Verdict};
 use crate::engine::plan::Plan;
 use crate::engine::{self, Progress};
 use crate::error::{Error, Result};
@@ -24,6 +24,7 @@ use crate::record::maps::Maps;
 use crate::record::table::DisturbanceRow;
 use crate::stack::{Block, Stacks, Values};
 use crate::state::{self, Kept, ParcelState, UNSEEN};
+use crate::units;
 
 /// Attribute that says what grows on a parcel.
 const FOREST_TYPE: &str = "forest_type";
@@ -146,12 +147,14 @@ impl Changes<'_> {
         };
         let kept = monitor.as_ref().and_then(|(path, identities)| state::load(path, block, identities));
         let mut kept = kept.unwrap_or_default();
+        let days: Vec<i32> = block.looks.iter().map(|l| units::days(l.date)).collect();
+        let judge = method.prepare(&days).map_err(Error::Internal)?;
         let (values, mut outcomes) = loop {
             let values = stacks.read(block, kept.looks)?;
             let judged = block
                 .parcels
                 .par_iter()
-                .map(|ordinal| self.parcel(method, block, &values, *ordinal, &kept))
+                .map(|ordinal| self.parcel(&judge, block, &values, *ordinal, &kept))
                 .collect::<Result<Option<Vec<_>>>>()?;
             match judged {
                 Some(outcomes) => break (values, outcomes),
@@ -179,7 +182,7 @@ impl Changes<'_> {
     /// Judges one parcel's pixels and groups their breaks; `None` where the kept states cannot be used.
     fn parcel(
         &self,
-        method: &Method,
+        judge: &Judge,
         block: &Block,
         values: &Values,
         ordinal: usize,
@@ -200,7 +203,7 @@ impl Changes<'_> {
         let mut seen = kept_here.map_or_else(Vec::new, |k| k.seen.clone());
         seen.extend(values.seen(ordinal, UNSEEN));
         let before = kept_here.map_or(&[][..], |k| &k.pixels);
-        let Some((verdicts, states)) = method.judge(&stack, kept.looks, before) else { return Ok(None) };
+        let Some((verdicts, states)) = judge.pixels(&stack, kept.looks, before) else { return Ok(None) };
         let judged = places.iter().zip(&verdicts).filter(|(_, v)| v.unjudged.is_none());
         let judged_px = judged.fold(0.0, |sum, (p, _)| sum + p.weight);
         // Pixels to hectares by the parcel's geodesic area: a projection's pixels are not hectares.

@@ -18,7 +18,7 @@ use crate::cube::layout::{Bandpass, Bandpasses};
 use crate::detect::MapKind;
 use crate::detect::control::ControlRule;
 use crate::detect::events::EventRule;
-use crate::detect::{Method, Want, bfast_monitor, two_date};
+use crate::detect::{Method, Want, bfast_monitor, ccdc, two_date};
 use crate::digest::Sha256;
 use crate::error::{ConfigError, Error, Result};
 use crate::imagery::{Band, catalog};
@@ -71,6 +71,9 @@ pub struct Change {
     /// A season-trend model of the history, and moving sums of what leaves it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bfast_monitor: Option<bfast_monitor::Params>,
+    /// A seasonal model per band, carried on until several observations in a row leave it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ccdc: Option<ccdc::Params>,
     /// Before and after, a plain rule.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub two_date: Option<two_date::Params>,
@@ -85,7 +88,8 @@ impl Change {
     pub fn methods(&self) -> Vec<Method> {
         let bfast_monitor = self.bfast_monitor.iter().cloned().map(Method::BfastMonitor);
         let two_date = self.two_date.iter().cloned().map(Method::TwoDate);
-        bfast_monitor.chain(two_date).collect()
+        let ccdc = self.ccdc.iter().cloned().map(Method::Ccdc);
+        bfast_monitor.chain(ccdc).chain(two_date).collect()
     }
 
     /// Bands that the methods read.

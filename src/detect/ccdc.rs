@@ -144,6 +144,14 @@ impl Default for Params {
 }
 
 impl Params {
+    /// The bands, or the name that is none.
+    ///
+    /// # Errors
+    /// A name that is no band.
+    pub fn bands(&self) -> Result<Vec<Band>, &str> {
+        self.bands.iter().map(|name| band(name).ok_or(name.as_str())).collect()
+    }
+
     /// Field, what was found, what is expected.
     ///
     /// # Errors
@@ -194,6 +202,12 @@ impl Params {
     }
 }
 
+/// The band of a name.
+fn band(name: &str) -> Option<Band> {
+    let name: serde::de::value::StrDeserializer<'_, NameError> = name.into_deserializer();
+    Band::deserialize(name).ok()
+}
+
 /// What the magnitude of a break is measured in.
 #[derive(Clone)]
 enum Reported {
@@ -209,13 +223,7 @@ impl Reported {
             return Some(Reported::Band(at));
         }
         let spec = index::by_id(name)?;
-        let known: Vec<Option<Band>> = bands
-            .iter()
-            .map(|b| {
-                let name: serde::de::value::StrDeserializer<'_, NameError> = b.as_str().into_deserializer();
-                Band::deserialize(name).ok()
-            })
-            .collect();
+        let known: Vec<Option<Band>> = bands.iter().map(|b| band(b)).collect();
         // The table's near infrared is that of the grid, broad or narrow.
         let place = |band: Band| {
             let of = |wanted: Band| known.iter().position(|k| *k == Some(wanted));

@@ -4,6 +4,7 @@
 //! sources; all of them answer with [`PixelBreak`]s or say with [`Unjudged`] why a pixel cannot be judged.
 
 pub mod bfast_monitor;
+pub mod ccdc;
 pub mod control;
 pub mod events;
 pub mod harmonic;
@@ -33,13 +34,10 @@ impl PixelStack {
         self.values.len_of(Axis(1))
     }
 
-    /// A layer's values of each pixel through time.
-    fn series(&self, layer: usize) -> impl IndexedParallelIterator<Item = &[f64]> {
-        let times = self.days.len();
-        let all = self.values.as_slice().unwrap_or_default();
-        let size = self.pixels() * times;
-        let layer = all.get(layer * size..(layer + 1) * size).unwrap_or_default();
-        layer.par_chunks_exact(times.max(1))
+    /// Values of a layer, pixel by pixel through time.
+    fn layer(&self, layer: usize) -> &[f64] {
+        let size = self.pixels() * self.days.len();
+        self.values.as_slice().and_then(|all| all.get(layer * size..(layer + 1) * size)).unwrap_or_default()
     }
 }
 
@@ -71,6 +69,8 @@ pub enum Unjudged {
     SingularDesign,
     /// No clear observation in the period to be judged.
     NoMonitoring,
+    /// No part of the series is stable enough to begin with.
+    NoStableHistory,
 }
 
 impl std::fmt::Display for Unjudged {
@@ -80,6 +80,7 @@ impl std::fmt::Display for Unjudged {
             Unjudged::ConstantHistory => "the history has no noise to judge by: its values are equal or fit perfectly",
             Unjudged::SingularDesign => "the dates of the history do not span what the model needs",
             Unjudged::NoMonitoring => "no clear observation in the period to be judged",
+            Unjudged::NoStableHistory => "no part of the series is stable enough to begin with",
         })
     }
 }
@@ -96,6 +97,12 @@ pub struct Verdict {
 }
 
 impl Verdict {
+    /// A pixel that was judged; `otherwise` is its magnitude without a break.
+    fn of(breaks: &[PixelBreak], otherwise: f64) -> Self {
+        let magnitude = breaks.first().map_or(otherwise, |b| b.magnitude);
+        Verdict { breaks: breaks.to_vec(), magnitude, unjudged: None }
+    }
+
     /// A pixel that could not be judged.
     pub fn unjudged(why: Unjudged) -> Self {
         Verdict { breaks: Vec::new(), magnitude: f64::NAN, unjudged: Some(why) }
@@ -127,6 +134,8 @@ impl Want {
 pub enum Method {
     /// `[change.bfast_monitor]`.
     BfastMonitor(bfast_monitor::Params),
+    /// `[change.ccdc]`.
+    Ccdc(ccdc::Params),
     /// `[change.two_date]`.
     TwoDate(two_date::Params),
 }
@@ -136,6 +145,7 @@ impl Method {
     pub fn name(&self) -> &'static str {
         match self {
             Method::BfastMonitor(_) => "bfast_monitor",
+            Method::Ccdc(_) => "ccdc",
             Method::TwoDate(_) => "two_date",
         }
     }
@@ -147,6 +157,11 @@ impl Method {
     pub fn validate(&self) -> Result<(), (&'static str, String, &'static str)> {
         match self {
             Method::BfastMonitor(p) => p.validate(),
+            Method::Ccdc(p) => {
+                let expected = "blue, green, red, red_edge1, red_edge2, red_edge3, nir, nir_broad, swir1 or swir2";
+                p.bands().map_err(|name| ("bands", name.to_owned(), expected))?;
+                p.validate()
+            }
             Method::TwoDate(p) => p.validate(),
         }
     }
@@ -155,13 +170,17 @@ impl Method {
     pub fn index(&self) -> &str {
         match self {
             Method::BfastMonitor(p) => &p.index,
+            Method::Ccdc(p) => &p.index,
             Method::TwoDate(p) => &p.index,
         }
     }
 
     /// Layers of the stack that it judges.
     pub fn wants(&self) -> Vec<Want> {
-        vec![Want::Index(self.index().to_owned())]
+        match self {
+            Method::Ccdc(p) => p.bands().unwrap_or_default().into_iter().map(Want::Band).collect(),
+            Method::BfastMonitor(_) | Method::TwoDate(_) => vec![Want::Index(self.index().to_owned())],
+        }
     }
 
     /// True where observations on these days may suffice for a verdict.
@@ -171,6 +190,7 @@ impl Method {
                 let start = days_of(p.monitor_start);
                 days.iter().filter(|d| **d < start).count() > 2 + 2 * p.order && days.last() >= Some(&start)
             }
+            Method::Ccdc(p) => days.len() >= p.min_observations,
             Method::TwoDate(p) => {
                 let seen = |window| days.iter().any(|d| p.window(date_of(*d)) == Some(window));
                 seen(0) && seen(1)
@@ -182,23 +202,74 @@ impl Method {
     pub fn is_monitor(&self) -> bool {
         match self {
             Method::BfastMonitor(_) => true,
-            Method::TwoDate(_) => false,
+            Method::Ccdc(_) | Method::TwoDate(_) => false,
         }
     }
 
+    /// Prepares the method for a list of days.
+    ///
+    /// # Errors
+    /// Only what [`Method::validate`] refuses, or days that are no time axis.
+    pub fn prepare(&self, days: &[i32]) -> Result<Judge, String> {
+        let told = |(field, found, expected): (&str, String, &str)| {
+            format!("{} {field}: found {found}, expected {expected}", self.name())
+        };
+        Ok(match self {
+            Method::BfastMonitor(p) => Judge::BfastMonitor(bfast_monitor::Model::new(p, days).map_err(told)?),
+            Method::Ccdc(p) => Judge::Ccdc(Box::new(ccdc::Model::new(p, days).map_err(told)?)),
+            Method::TwoDate(p) => Judge::TwoDate(p.clone()),
+        })
+    }
+}
+
+/// A method that is ready for stacks of certain days.
+pub enum Judge {
+    /// See [`bfast_monitor`].
+    BfastMonitor(bfast_monitor::Model),
+    /// See [`ccdc`].
+    Ccdc(Box<ccdc::Model>),
+    /// See [`two_date`].
+    TwoDate(two_date::Params),
+}
+
+impl Judge {
     /// Judges the pixels of one parcel, in the order of the stack. A monitoring method goes on from `before` (one state a
     /// pixel, which has taken in the first `known` observations) where it is not empty, and gives the states to keep once
     /// monitoring has begun. `None`: the states are none of this method, begin from nothing.
-    pub fn judge(&self, stack: &PixelStack, known: usize, before: &[PixelState]) -> Option<Judgement> {
+    pub fn pixels(&self, stack: &PixelStack, known: usize, before: &[PixelState]) -> Option<Judgement> {
         match self {
-            Method::BfastMonitor(p) => match bfast_monitor::Model::new(p, &stack.days) {
-                Ok(model) => monitor(stack, known, before, &model),
-                // The parameters were checked when the configuration was read.
-                Err(_) => Some((vec![Verdict::unjudged(Unjudged::SingularDesign); stack.pixels()], None)),
-            },
-            Method::TwoDate(p) => Some((two_date::judge(stack, p), None)),
+            Judge::BfastMonitor(model) => monitor(stack, known, before, model),
+            Judge::Ccdc(model) => {
+                let judge = |scratch: &mut (ccdc::Scratch, Vec<PixelBreak>), values: &[&[f64]]| match model.detect(
+                    values,
+                    &mut scratch.0,
+                    &mut scratch.1,
+                ) {
+                    Ok(()) => Verdict::of(&scratch.1, 0.0),
+                    Err(why) => Verdict::unjudged(why),
+                };
+                Some((each_pixel(stack, judge), None))
+            }
+            Judge::TwoDate(params) => Some((two_date::judge(stack, params), None)),
         }
     }
+}
+
+/// Judges each pixel by all layers.
+fn each_pixel<S: Default>(stack: &PixelStack, judge: impl Fn(&mut S, &[&[f64]]) -> Verdict + Sync) -> Vec<Verdict> {
+    let layers: Vec<&[f64]> = (0..stack.layers.len()).map(|l| stack.layer(l)).collect();
+    let times = stack.days.len();
+    (0..stack.pixels())
+        .into_par_iter()
+        .map_init(
+            || (S::default(), Vec::with_capacity(layers.len())),
+            |(scratch, values), i| {
+                values.clear();
+                values.extend(layers.iter().map(|l| &l[i * times..(i + 1) * times]));
+                judge(scratch, values)
+            },
+        )
+        .collect()
 }
 
 /// What a map shows of each pixel.
@@ -214,8 +285,13 @@ pub enum MapKind {
 }
 
 /// In the order of their tags in a [`PixelState`].
-const UNJUDGED: [Unjudged; 4] =
-    [Unjudged::TooFewObservations, Unjudged::ConstantHistory, Unjudged::SingularDesign, Unjudged::NoMonitoring];
+const UNJUDGED: [Unjudged; 5] = [
+    Unjudged::TooFewObservations,
+    Unjudged::ConstantHistory,
+    Unjudged::SingularDesign,
+    Unjudged::NoMonitoring,
+    Unjudged::NoStableHistory,
+];
 
 /// Raise when states of pixels are made or written in another way.
 pub const STATE_VERSION: u32 = 1;
@@ -292,7 +368,7 @@ impl Monitor for bfast_monitor::Model {
 
     fn conclude(&self, state: &Self::State, scratch: &mut Self::Scratch) -> Verdict {
         match self.verdict(state, &mut scratch.0, &mut scratch.1) {
-            Ok(v) => Verdict { breaks: scratch.1.clone(), magnitude: v.magnitude, unjudged: None },
+            Ok(v) => Verdict::of(&scratch.1, v.magnitude),
             Err(why) => Verdict::unjudged(why),
         }
     }
@@ -312,7 +388,8 @@ pub type Judgement = (Vec<Verdict>, Option<Vec<PixelState>>);
 /// Judges layer 0 by a monitoring method.
 fn monitor<M: Monitor>(stack: &PixelStack, known: usize, before: &[PixelState], model: &M) -> Option<Judgement> {
     let judged: Option<Vec<(Verdict, PixelState)>> = stack
-        .series(0)
+        .layer(0)
+        .par_chunks_exact(stack.days.len().max(1))
         .enumerate()
         .map_init(M::Scratch::default, |scratch, (i, values)| {
             let state = if known == 0 {

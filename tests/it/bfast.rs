@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 
 use gdal::Dataset;
 use jiff::civil::Date;
+use lintan::detect::Unjudged;
 use lintan::detect::bfast_monitor::{History, Model, Params, Process, Scratch, Verdict};
 use lintan::detect::harmonic::Axis;
-use lintan::detect::Unjudged;
 use lintan::units::days as day_number;
 use serde_json::Value;
 
