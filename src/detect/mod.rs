@@ -4,9 +4,11 @@
 //! sources; all of them answer with [`PixelBreak`]s or say with [`Unjudged`] why a pixel cannot be judged.
 
 pub mod bfast_monitor;
+pub mod composite;
 pub mod control;
 pub mod events;
 pub mod harmonic;
+pub mod landtrendr;
 pub mod two_date;
 
 use ndarray::{Array3, Axis};

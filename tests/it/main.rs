@@ -4,6 +4,7 @@ mod cli;
 mod docs;
 mod faults;
 mod golden;
+mod landtrendr;
 mod layering;
 mod parity;
 mod passes;
