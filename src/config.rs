@@ -15,10 +15,9 @@ use crate::carbon::biomass::Tier1Cover;
 use crate::carbon::deduction::Deduction;
 use crate::carbon::{ParameterSet, Pool};
 use crate::cube::layout::{Bandpass, Bandpasses};
-use crate::detect::MapKind;
 use crate::detect::control::ControlRule;
 use crate::detect::events::EventRule;
-use crate::detect::{Method, Want, bfast_monitor, ccdc, two_date};
+use crate::detect::{MapKind, Method, Want, bfast_monitor, ccdc, landtrendr, two_date};
 use crate::digest::Sha256;
 use crate::error::{ConfigError, Error, Result};
 use crate::imagery::{Band, catalog};
@@ -74,6 +73,9 @@ pub struct Change {
     /// A seasonal model per band, carried on until several observations in a row leave it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ccdc: Option<ccdc::Params>,
+    /// Straight segments through one value a year.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub landtrendr: Option<landtrendr::Params>,
     /// Before and after, a plain rule.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub two_date: Option<two_date::Params>,
@@ -89,7 +91,8 @@ impl Change {
         let bfast_monitor = self.bfast_monitor.iter().cloned().map(Method::BfastMonitor);
         let two_date = self.two_date.iter().cloned().map(Method::TwoDate);
         let ccdc = self.ccdc.iter().cloned().map(Method::Ccdc);
-        bfast_monitor.chain(ccdc).chain(two_date).collect()
+        let landtrendr = self.landtrendr.iter().cloned().map(Method::Landtrendr);
+        bfast_monitor.chain(ccdc).chain(landtrendr).chain(two_date).collect()
     }
 
     /// Bands that the methods read.

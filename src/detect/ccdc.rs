@@ -45,8 +45,6 @@
 
 use std::ops::Range;
 
-use serde::de::IntoDeserializer;
-use serde::de::value::Error as NameError;
 use serde::{Deserialize, Serialize};
 
 use super::{PixelBreak, Unjudged};
@@ -149,7 +147,7 @@ impl Params {
     /// # Errors
     /// A name that is no band.
     pub fn bands(&self) -> Result<Vec<Band>, &str> {
-        self.bands.iter().map(|name| band(name).ok_or(name.as_str())).collect()
+        super::bands_of(&self.bands)
     }
 
     /// Field, what was found, what is expected.
@@ -202,12 +200,6 @@ impl Params {
     }
 }
 
-/// The band of a name.
-fn band(name: &str) -> Option<Band> {
-    let name: serde::de::value::StrDeserializer<'_, NameError> = name.into_deserializer();
-    Band::deserialize(name).ok()
-}
-
 /// What the magnitude of a break is measured in.
 #[derive(Clone)]
 enum Reported {
@@ -223,7 +215,7 @@ impl Reported {
             return Some(Reported::Band(at));
         }
         let spec = index::by_id(name)?;
-        let known: Vec<Option<Band>> = bands.iter().map(|b| band(b)).collect();
+        let known: Vec<Option<Band>> = bands.iter().map(|b| Band::of_name(b)).collect();
         // The table's near infrared is that of the grid, broad or narrow.
         let place = |band: Band| {
             let of = |wanted: Band| known.iter().position(|k| *k == Some(wanted));

@@ -5,9 +5,11 @@
 
 pub mod bfast_monitor;
 pub mod ccdc;
+pub mod composite;
 pub mod control;
 pub mod events;
 pub mod harmonic;
+pub mod landtrendr;
 pub mod two_date;
 
 use ndarray::{Array3, Axis};
@@ -128,6 +130,13 @@ impl Want {
     }
 }
 
+const BAND_NAMES: &str = "blue, green, red, red_edge1, red_edge2, red_edge3, nir, nir_broad, swir1 or swir2";
+
+/// Bands of these names, or the name that is none.
+fn bands_of(names: &[String]) -> Result<Vec<Band>, &str> {
+    names.iter().map(|name| Band::of_name(name).ok_or(name.as_str())).collect()
+}
+
 /// A configured method. A new one is an arm here and a file beside this.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -136,6 +145,8 @@ pub enum Method {
     BfastMonitor(bfast_monitor::Params),
     /// `[change.ccdc]`.
     Ccdc(ccdc::Params),
+    /// `[change.landtrendr]`.
+    Landtrendr(landtrendr::Params),
     /// `[change.two_date]`.
     TwoDate(two_date::Params),
 }
@@ -146,6 +157,7 @@ impl Method {
         match self {
             Method::BfastMonitor(_) => "bfast_monitor",
             Method::Ccdc(_) => "ccdc",
+            Method::Landtrendr(_) => "landtrendr",
             Method::TwoDate(_) => "two_date",
         }
     }
@@ -158,8 +170,11 @@ impl Method {
         match self {
             Method::BfastMonitor(p) => p.validate(),
             Method::Ccdc(p) => {
-                let expected = "blue, green, red, red_edge1, red_edge2, red_edge3, nir, nir_broad, swir1 or swir2";
-                p.bands().map_err(|name| ("bands", name.to_owned(), expected))?;
+                p.bands().map_err(|name| ("bands", name.to_owned(), BAND_NAMES))?;
+                p.validate()
+            }
+            Method::Landtrendr(p) => {
+                p.bands().map_err(|name| ("medoid_bands", name.to_owned(), BAND_NAMES))?;
                 p.validate()
             }
             Method::TwoDate(p) => p.validate(),
@@ -171,6 +186,7 @@ impl Method {
         match self {
             Method::BfastMonitor(p) => &p.index,
             Method::Ccdc(p) => &p.index,
+            Method::Landtrendr(p) => &p.index,
             Method::TwoDate(p) => &p.index,
         }
     }
@@ -179,6 +195,10 @@ impl Method {
     pub fn wants(&self) -> Vec<Want> {
         match self {
             Method::Ccdc(p) => p.bands().unwrap_or_default().into_iter().map(Want::Band).collect(),
+            Method::Landtrendr(p) => {
+                let bands = p.bands().unwrap_or_default().into_iter().map(Want::Band);
+                std::iter::once(Want::Index(p.index.clone())).chain(bands).collect()
+            }
             Method::BfastMonitor(_) | Method::TwoDate(_) => vec![Want::Index(self.index().to_owned())],
         }
     }
@@ -191,6 +211,7 @@ impl Method {
                 days.iter().filter(|d| **d < start).count() > 2 + 2 * p.order && days.last() >= Some(&start)
             }
             Method::Ccdc(p) => days.len() >= p.min_observations,
+            Method::Landtrendr(p) => landtrendr::Model::new(p, days).is_ok(),
             Method::TwoDate(p) => {
                 let seen = |window| days.iter().any(|d| p.window(date_of(*d)) == Some(window));
                 seen(0) && seen(1)
@@ -202,7 +223,7 @@ impl Method {
     pub fn is_monitor(&self) -> bool {
         match self {
             Method::BfastMonitor(_) => true,
-            Method::Ccdc(_) | Method::TwoDate(_) => false,
+            Method::Ccdc(_) | Method::Landtrendr(_) | Method::TwoDate(_) => false,
         }
     }
 
@@ -217,6 +238,7 @@ impl Method {
         Ok(match self {
             Method::BfastMonitor(p) => Judge::BfastMonitor(bfast_monitor::Model::new(p, days).map_err(told)?),
             Method::Ccdc(p) => Judge::Ccdc(Box::new(ccdc::Model::new(p, days).map_err(told)?)),
+            Method::Landtrendr(p) => Judge::Landtrendr(landtrendr::Model::new(p, days)),
             Method::TwoDate(p) => Judge::TwoDate(p.clone()),
         })
     }
@@ -228,6 +250,8 @@ pub enum Judge {
     BfastMonitor(bfast_monitor::Model),
     /// See [`ccdc`].
     Ccdc(Box<ccdc::Model>),
+    /// See [`landtrendr`]; or why no pixel can be judged.
+    Landtrendr(Result<landtrendr::Model, Unjudged>),
     /// See [`two_date`].
     TwoDate(two_date::Params),
 }
@@ -247,6 +271,17 @@ impl Judge {
                 ) {
                     Ok(()) => Verdict::of(&scratch.1, 0.0),
                     Err(why) => Verdict::unjudged(why),
+                };
+                Some((each_pixel(stack, judge), None))
+            }
+            Judge::Landtrendr(Err(why)) => Some((vec![Verdict::unjudged(*why); stack.pixels()], None)),
+            Judge::Landtrendr(Ok(model)) => {
+                let judge = |scratch: &mut (landtrendr::Scratch, Vec<PixelBreak>), values: &[&[f64]]| {
+                    let (index, bands) = values.split_at(1);
+                    match model.detect(index[0], bands, &mut scratch.0, &mut scratch.1) {
+                        Ok(()) => Verdict::of(&scratch.1, 0.0),
+                        Err(why) => Verdict::unjudged(why),
+                    }
                 };
                 Some((each_pixel(stack, judge), None))
             }

@@ -57,6 +57,13 @@ pub enum Band {
     Swir2,
 }
 
+impl Band {
+    /// The band of a name as in the configuration: `red`, `swir1`.
+    pub fn of_name(name: &str) -> Option<Band> {
+        serde_json::from_value(serde_json::Value::String(name.to_owned())).ok()
+    }
+}
+
 /// What one raster of a scene holds.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
