@@ -3,6 +3,7 @@
 mod catalog;
 mod bfast;
 mod change;
+mod accuracy;
 mod cli;
 mod docs;
 mod faults;
