@@ -154,7 +154,7 @@ pub fn run(settings: &Settings, behaviour: &Behaviour) -> Result<Summary> {
         ("blocks_spared", spared),
         ("quarantined", quarantined.len() as u64),
     ]);
-    for name in ["observations", "series", "disturbances", "stocks", "deltas"] {
+    for name in ["observations", "series", "seasons", "disturbances", "stocks", "deltas"] {
         let rows = made.tables.iter().filter(|t| t.path.starts_with(&format!("tables/{name}"))).map(|t| t.rows).sum();
         counts.insert(name, rows);
     }
