@@ -27,7 +27,7 @@ use crate::traced;
 const GDAL_CACHE_MIB: usize = 64;
 
 /// Raise when tables or summary change for the same observations.
-const TABLES_VERSION: u32 = 4;
+const TABLES_VERSION: u32 = 5;
 
 /// How a run behaves besides its configuration.
 pub struct Behaviour<'a> {

@@ -18,6 +18,7 @@ mod reference;
 mod regression;
 mod resume;
 mod scenes;
+mod series;
 mod support;
 mod synthetic;
 mod traced;
