@@ -32,6 +32,8 @@ SCHEMAS = {
     "observations": {"parcel_id": S, "scene_id": S, "acquired_at": pa.timestamp("ms", "UTC"), "sensor": S, "grid_id": S,
                      "index": S, "pixels": F, "clear_pixels": F, "clear_fraction": F, **dict.fromkeys(STATS, F), "n_kish": F},
     "series": {"parcel_id": S, "index": S, "date": D, "value": F, "value_se": F, "observations": pa.uint32()},
+    "seasons": {"parcel_id": S, "index": S, "year": pa.uint32(), "observations": pa.uint32(), "status": S, "season_start": D,
+                "season_peak": D, "season_end": D, "peak_value": F, "base_value": F, "amplitude": F, "integral_index_d": F},
     "disturbances": {"parcel_id": S, "event_id": None, "index": S, "method": S, "detected_on": D, "date_lower": D,
                      "date_upper": D, "magnitude": F, "area_ha": F, "area_se_ha": F, "pixels": F, "probability": F,
                      "before_scene_id": S, "after_scene_id": S, "geometry": pa.binary()},
@@ -46,11 +48,13 @@ SCHEMAS = {
     "quarantine": {"stage": S, "reason": S},
 }
 KEYS = {"observations": ["parcel_id", "index", "acquired_at", "scene_id"], "series": ["parcel_id", "index", "date"],
+        "seasons": ["parcel_id", "index", "year"],
         "disturbances": ["parcel_id", "event_id"], "stocks": ["parcel_id", "epoch", "pool"],
         "deltas": ["parcel_id", "period_start"], "quarantine": []}
 NOT_NULL = {
     "observations": ["parcel_id", "scene_id", "acquired_at", "sensor", "grid_id", "index", "pixels", "clear_pixels", "clear_fraction"],
     "series": ["parcel_id", "index", "date", "observations"],
+    "seasons": ["parcel_id", "index", "year", "observations", "status"],
     "disturbances": ["parcel_id", "event_id", "index", "method", "detected_on", "magnitude", "area_ha", "pixels"],
     "stocks": ["parcel_id", "epoch", "pool", "method", "area_ha", "parameter_set", "status", "flags"],
     "deltas": ["parcel_id", "kind", "period_start", "period_end", "area_ha", "parameter_set", "status", "flags"],
@@ -222,13 +226,31 @@ def rules_series(r, t):
     same = (pid[1:] == pid[:-1]) & (idx[1:] == idx[:-1])
     steps = np.unique(np.diff(day)[same])
     r.check(len(steps) <= 1 and (steps > 0).all(), "series: a regular step", f"steps in days: {steps.tolist()[:10]}")
-    # The smoother needs three steps with an observation; a shorter series has no values.
+    # The smoother needs three steps with an observation, the harmonic curve (no lambda) 12 observations; a shorter series
+    # has no values.
     seen = pd.DataFrame({"p": pid, "i": idx, "o": column(t, "observations") > 0}).groupby(["p", "i"]).o.transform("sum").to_numpy()
-    bad = is_null(t, "value") & (column(t, "observations") > 0) & (seen >= 3)
+    harmonic = "lambda" in t.schema.names and bool(is_null(t, "lambda").all())
+    total = pd.DataFrame({"p": pid, "i": idx, "o": column(t, "observations")}).groupby(["p", "i"]).o.transform("sum").to_numpy()
+    enough = total >= 12 if harmonic else seen >= 3
+    bad = is_null(t, "value") & (column(t, "observations") > 0) & enough
     r.check(not bad.any(), "series: a value wherever there are observations", few(bad, t, KEYS["series"]))
     with np.errstate(invalid="ignore"):
         bad = floats(t, "value_se") < 0
     r.check(not bad.any(), "series: value_se not negative", few(bad, t, KEYS["series"]))
+
+
+def rules_seasons(r, t):
+    keys = KEYS["seasons"]
+    ok = column(t, "status") == "ok"
+    metrics = ["season_start", "season_peak", "season_end", "peak_value", "base_value", "amplitude", "integral_index_d"]
+    bad = np.any([is_null(t, c) == ok for c in metrics], axis=0) if t.num_rows else np.zeros(0, bool)
+    r.check(not bad.any(), "seasons: metrics where the status is ok, and nowhere else", few(bad, t, keys))
+    t = t.filter(pa.array(ok, pa.bool_()))
+    a, p, z = (pd.to_datetime(pd.Series(t.column(c).to_pylist(), dtype="object")) for c in ("season_start", "season_peak", "season_end"))
+    bad = ((a > p) | (p > z)).to_numpy()
+    r.check(not bad.any(), "seasons: start <= peak <= end", few(bad, t, keys))
+    bad = ~close(floats(t, "amplitude"), floats(t, "peak_value") - floats(t, "base_value"), 1e-9, 1e-9) | ~(floats(t, "amplitude") > 0)
+    r.check(not bad.any(), "seasons: amplitude = peak - base, above 0", few(bad, t, keys))
 
 
 def rules_disturbances(r, t):
@@ -285,7 +307,7 @@ def rules_deltas(r, t):
         r.check(found <= allowed, f"deltas: {c} names", f"unknown {found - allowed}")
 
 
-RULES = {"observations": rules_observations, "series": rules_series, "disturbances": rules_disturbances,
+RULES = {"observations": rules_observations, "series": rules_series, "seasons": rules_seasons, "disturbances": rules_disturbances,
          "stocks": rules_stocks, "deltas": rules_deltas}
 
 

@@ -76,6 +76,7 @@ impl Tables<'_> {
         let new = |name: &str, schema| Writer::create(&table_path(self.root, name), &schema, &metadata, Profile::Table);
         let mut years: BTreeMap<i16, Writer> = BTreeMap::new();
         let mut series = new("series", table::series_schema())?;
+        let mut seasons = new("seasons", table::seasons_schema())?;
         let mut stocks = new("stocks", table::stocks_schema())?;
         // Geometry tables say in their head what they hold, so their rows are collected first.
         let mut deltas = Vec::new();
@@ -122,11 +123,13 @@ impl Tables<'_> {
             all.series.reserve(flat(|a| a.series.len()));
             for a in assessments {
                 all.series.extend(a.series);
+                all.seasons.extend(a.seasons);
                 all.stocks.extend(a.stocks);
                 all.deltas.extend(a.deltas);
                 quarantined.extend(a.quarantined);
             }
             series.write(&table::series(&all.series)?)?;
+            seasons.write(&table::seasons(&all.seasons)?)?;
             stocks.write(&table::stocks(&all.stocks)?)?;
             deltas.extend(all.deltas);
             progress(Event::Advance(members.len() as u64));
@@ -140,7 +143,8 @@ impl Tables<'_> {
             tables.push(manifest::table(self.root, &self.year_path(year), rows)?);
         }
         self.remove_other_years(&keep)?;
-        for (name, rows) in [("series", series.finish()?), ("stocks", stocks.finish()?)] {
+        for (name, rows) in [("series", series.finish()?), ("seasons", seasons.finish()?), ("stocks", stocks.finish()?)]
+        {
             tables.push(manifest::table(self.root, &table_path(self.root, name), rows)?);
         }
         let Found { parcels: changed, maps } = changes.unwrap_or_default();

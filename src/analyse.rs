@@ -14,7 +14,8 @@ use crate::config::{Options, Settings};
 use crate::detect::Unjudged;
 use crate::error::{Quarantine, Reason, Stage};
 use crate::parcel::Parcel;
-use crate::record::table::{DeltaRow, DisturbanceRow, ObservationRow, SeriesRow, StockRow};
+use crate::record::table::{DeltaRow, DisturbanceRow, ObservationRow, SeasonRow, SeriesRow, StockRow};
+use crate::series::seasons::seasons;
 use crate::series::{Observation, regular_series};
 use crate::units::Hectares;
 
@@ -25,6 +26,8 @@ const METHOD: &str = "tier1_cover";
 pub struct Assessment {
     /// Regular series of every index.
     pub series: Vec<SeriesRow>,
+    /// Seasons of every index and year, where they were asked for.
+    pub seasons: Vec<SeasonRow>,
     /// Stocks at the ends of the periods.
     pub stocks: Vec<StockRow>,
     /// Changes over the periods.
@@ -104,11 +107,20 @@ pub fn assess(
     let mut out = Assessment::default();
     let parcel_id: Arc<str> = parcel.id.as_str().into();
     for (index, observations) in &by_index {
-        let points = regular_series(observations, options.scenes.start, &options.series);
-        out.series.extend(points.into_iter().map(|point| SeriesRow {
+        let series = regular_series(observations, options.scenes.start, &options.series);
+        if let Some(params) = &options.series.seasons {
+            let of_years = seasons(&series.points, options.series.step_days.into(), params);
+            out.seasons.extend(of_years.into_iter().map(|season| SeasonRow {
+                parcel_id: parcel_id.clone(),
+                index: (*index).clone(),
+                season,
+            }));
+        }
+        out.series.extend(series.points.into_iter().map(|point| SeriesRow {
             parcel_id: parcel_id.clone(),
             index: (*index).clone(),
             point,
+            lambda: series.lambda,
         }));
     }
     // What could not be judged is no loss of 0 hectares.

@@ -398,6 +398,9 @@ impl Check<'_> {
             return Err(self.fail("scenes.end", end.to_string(), &format!("{start} or later"), "swap start and end"));
         }
         self.observe(&o.observe)?;
+        if let Err((field, found, expected)) = o.series.validate() {
+            return Err(self.fail(&format!("series.{field}"), found, expected, "correct the value"));
+        }
         let indices = &o.observe.indices;
         let methods = o.change.methods();
         for method in &methods {

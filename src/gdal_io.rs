@@ -418,13 +418,13 @@ fn told(e: &gdal::errors::GdalError) -> String {
 }
 
 /// One feature of a vector layer, its fields as text.
-pub struct Feature {
+pub struct Feature<G = Outline> {
     /// Position in the layer, from 1, for messages.
     pub number: usize,
     /// Values of the fields asked for, in their order; `None` where the field is null.
     pub values: Vec<Option<String>>,
-    /// Polygon, or why there is none.
-    pub geometry: Result<Outline, String>,
+    /// Geometry, or why there is none.
+    pub geometry: Result<G, String>,
 }
 
 /// A polygon as a layer has it: it may be invalid.
@@ -484,6 +484,29 @@ pub fn read_layer(
     encoding: Option<&str>,
     fields: &[(&str, &str)],
 ) -> Result<(Crs, Vec<Feature>), LayerFault> {
+    read_features(path, layer, encoding, fields, &[], outline_of)
+}
+
+/// CRS and features of a layer.
+type Features<G> = (Crs, Vec<Feature<G>>);
+
+/// Reads a layer of points, the only one of its file: its CRS and, for each feature, the named fields, then those that the
+/// layer may lack (null where it does), and the point, x before y.
+///
+/// # Errors
+/// As [`read_layer`].
+pub fn read_points(path: &Path, fields: &[(&str, &str)], optional: &[&str]) -> Result<Features<[f64; 2]>, LayerFault> {
+    read_features(path, None, None, fields, optional, point_of)
+}
+
+fn read_features<G>(
+    path: &Path,
+    layer: Option<&str>,
+    encoding: Option<&str>,
+    fields: &[(&str, &str)],
+    optional: &[&str],
+    geometry_of: impl Fn(Option<&gdal::vector::Geometry>) -> Result<G, String>,
+) -> Result<Features<G>, LayerFault> {
     let option = encoding.map(|e| format!("ENCODING={e}"));
     let open_options: Vec<&str> = option.as_deref().into_iter().collect();
     let options = DatasetOptions {
@@ -532,21 +555,22 @@ pub fn read_layer(
 
     let defn = chosen.defn();
     let available: Vec<String> = defn.fields().map(|f| f.name()).collect();
-    let mut positions = Vec::with_capacity(fields.len());
+    let mut positions = Vec::with_capacity(fields.len() + optional.len());
     for (ours, theirs) in fields {
         let position = available.iter().position(|name| name == theirs);
-        positions.push(position.ok_or_else(|| LayerFault::without_field(ours, theirs, &available))?);
+        positions.push(Some(position.ok_or_else(|| LayerFault::without_field(ours, theirs, &available))?));
     }
+    positions.extend(optional.iter().map(|theirs| available.iter().position(|name| name == theirs)));
     let mut features = Vec::new();
     for (i, feature) in chosen.features().enumerate() {
         let values = positions
             .iter()
-            .map(|&p| match feature.field_as_string(p) {
+            .map(|p| match feature.field_as_string((*p)?) {
                 Ok(Some(text)) if !text.trim().is_empty() => Some(text.trim().to_owned()),
                 _ => None,
             })
             .collect();
-        features.push(Feature { number: i + 1, values, geometry: outline_of(feature.geometry()) });
+        features.push(Feature { number: i + 1, values, geometry: geometry_of(feature.geometry()) });
     }
     // GDAL ends the list where a page of the file is damaged, and says so only in its log.
     let stated = chosen.feature_count();
@@ -575,6 +599,23 @@ pub fn outline_from_wkb(bytes: &[u8]) -> Result<Outline, String> {
     let geometry = gdal::vector::Geometry::from_wkb(bytes)
         .map_err(|e| format!("a geometry that cannot be read ({})", told(&e)))?;
     outline_of(Some(&geometry))
+}
+
+fn point_of(geometry: Option<&gdal::vector::Geometry>) -> Result<[f64; 2], String> {
+    let geometry = geometry.filter(|g| !g.is_empty()).ok_or("no geometry")?;
+    let mut flat = geometry.clone();
+    flat.flatten_to_2d();
+    let point = match flat.geometry_name().as_str() {
+        "POINT" => flat.get_point(0),
+        "MULTIPOINT" if flat.geometry_count() == 1 => flat.get_geometry(0).get_point(0),
+        "MULTIPOINT" => return Err(format!("a MULTIPOINT of {} points, expected one", flat.geometry_count())),
+        name => return Err(format!("a {name}, expected POINT")),
+    };
+    if point.0.is_finite() && point.1.is_finite() {
+        Ok([point.0, point.1])
+    } else {
+        Err("coordinates that are not finite".into())
+    }
 }
 
 fn outline_of(geometry: Option<&gdal::vector::Geometry>) -> Result<Outline, String> {

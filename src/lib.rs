@@ -30,6 +30,7 @@ pub mod cube;
 pub mod series;
 pub mod detect;
 pub mod carbon;
+pub mod accuracy;
 pub mod config;
 pub mod record;
 pub mod analyse;

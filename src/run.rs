@@ -27,7 +27,7 @@ use crate::traced;
 const GDAL_CACHE_MIB: usize = 64;
 
 /// Raise when tables or summary change for the same observations.
-const TABLES_VERSION: u32 = 4;
+const TABLES_VERSION: u32 = 5;
 
 /// How a run behaves besides its configuration.
 pub struct Behaviour<'a> {
@@ -154,7 +154,7 @@ pub fn run(settings: &Settings, behaviour: &Behaviour) -> Result<Summary> {
         ("blocks_spared", spared),
         ("quarantined", quarantined.len() as u64),
     ]);
-    for name in ["observations", "series", "disturbances", "stocks", "deltas"] {
+    for name in ["observations", "series", "seasons", "disturbances", "stocks", "deltas"] {
         let rows = made.tables.iter().filter(|t| t.path.starts_with(&format!("tables/{name}"))).map(|t| t.rows).sum();
         counts.insert(name, rows);
     }

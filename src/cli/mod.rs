@@ -1,5 +1,6 @@
 //! The command line: arguments in, exit code out. Results go to standard output, everything else to standard error.
 
+mod accuracy;
 mod check;
 mod log;
 mod progress;
@@ -113,6 +114,14 @@ enum Command {
     /// Show what is done, what is pending and what is quarantined, and why; write nothing.
     #[command(after_help = "Example:\n  lintan status configs/demo-romania.toml --format json")]
     Status(Common),
+    /// Judge a map by a reference sample: areas adjusted for its errors, and its accuracy, with 95 % intervals.
+    #[command(
+        after_help = "Examples:\n  lintan accuracy project.toml --reference points.csv\n  lintan accuracy project.toml \
+                      --reference points.gpkg --field truth --map bfast_monitor --format json\n  lintan accuracy --matrix \
+                      matrix.csv\n\nA matrix:\n  map_class,disturbed,stable,mapped_area_ha\n  disturbed,44,6,180\n  \
+                      stable,3,97,2820\n\nPoints:\n  lon,lat,reference_class\n  129.0012,42.5031,disturbed"
+    )]
+    Accuracy(accuracy::Arguments),
 }
 
 /// Parses, runs, reports.
@@ -141,6 +150,7 @@ pub fn main() -> ExitCode {
             &cancel,
         ),
         Command::Status(common) => status::status(common, cli.log_format, &bars, &cancel),
+        Command::Accuracy(arguments) => accuracy::accuracy(arguments, cli.log_format),
     };
     match result {
         Ok(code) => ExitCode::from(code),

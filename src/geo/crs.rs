@@ -67,6 +67,17 @@ impl Transform {
         (told.contains("Ballpark") && !SAME_AS_WGS84.iter().any(|d| told.contains(d))).then_some(told)
     }
 
+    /// Moves points (x, y). One that the operation cannot take becomes NaN.
+    pub fn points(&self, points: &mut [(f64, f64)]) {
+        let Some(proj) = &self.proj else { return };
+        for point in points {
+            *point = match proj.convert(*point) {
+                Ok((x, y)) if x.is_finite() && y.is_finite() => (x, y),
+                _ => (f64::NAN, f64::NAN),
+            };
+        }
+    }
+
     /// Moves every vertex.
     ///
     /// # Errors

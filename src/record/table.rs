@@ -188,6 +188,8 @@ pub struct SeriesRow {
     pub index: Arc<str>,
     /// The step.
     pub point: crate::series::SeriesPoint,
+    /// Smoothness of the series.
+    pub lambda: Option<f64>,
 }
 
 /// Schema of the series.
@@ -196,9 +198,15 @@ pub fn series_schema() -> SchemaRef {
         text("parcel_id", "parcel"),
         text("index", "spectral index"),
         day("date", "first day of the step"),
-        maybe("value", INDEX_UNIT, "index smoothed by Whittaker's method; never evidence by itself"),
+        maybe("value", INDEX_UNIT, "index of the smoothed or harmonic curve; never evidence by itself"),
         maybe("value_se", INDEX_UNIT, "standard error of value"),
         field("observations", DataType::UInt32, false, "1", "observations used within the step"),
+        field("screened", DataType::UInt32, false, "1", "observations within the step that the screen left out"),
+        maybe(
+            "lambda",
+            "1",
+            "smoothness of the parcel's series of the index; null of a harmonic curve or without values",
+        ),
     ])
 }
 
@@ -216,6 +224,69 @@ pub fn series(rows: &[SeriesRow]) -> Result<RecordBatch> {
             optional(rows.iter().map(|r| r.point.value)),
             optional(rows.iter().map(|r| r.point.value_se)),
             Arc::new(UInt32Array::from_iter_values(rows.iter().map(|r| r.point.observations))),
+            Arc::new(UInt32Array::from_iter_values(rows.iter().map(|r| r.point.screened))),
+            optional(rows.iter().map(|r| r.lambda)),
+        ],
+    )
+}
+
+/// The season of one index over one parcel in one year.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SeasonRow {
+    /// Parcel.
+    pub parcel_id: Arc<str>,
+    /// Index.
+    pub index: Arc<str>,
+    /// The season.
+    pub season: crate::series::seasons::Season,
+}
+
+/// Schema of the seasons.
+pub fn seasons_schema() -> SchemaRef {
+    let maybe_day = |name: &str, description: &str| field(name, DataType::Date32, true, "d", description);
+    columnar::schema(vec![
+        text("parcel_id", "parcel"),
+        text("index", "spectral index"),
+        field("year", DataType::UInt32, false, "year", "calendar year"),
+        field("observations", DataType::UInt32, false, "1", "observations used within the year"),
+        text("status", "ok, or why there are no metrics: few_observations, incomplete, gap, no_season"),
+        maybe_day("season_start", "day on which the curve rises through the threshold before the peak"),
+        maybe_day("season_peak", "middle of the step with the highest value"),
+        maybe_day("season_end", "day on which the curve falls through the threshold after the peak"),
+        maybe("peak_value", INDEX_UNIT, "index at the peak"),
+        maybe("base_value", INDEX_UNIT, "mean of the lowest values before and after the peak"),
+        maybe("amplitude", INDEX_UNIT, "peak_value - base_value"),
+        maybe("integral_index_d", "d", "integral of the curve from start to end, over 0: index units times days"),
+    ])
+}
+
+/// Rows to a batch.
+///
+/// # Errors
+/// Only by a mistake of ours.
+pub fn seasons(rows: &[SeasonRow]) -> Result<RecordBatch> {
+    use crate::series::seasons::Metrics;
+    let value = |f: fn(&Metrics) -> f64| optional(rows.iter().map(|r| r.season.metrics.as_ref().map(f)));
+    let date = |f: fn(&Metrics) -> Date| -> ArrayRef {
+        Arc::new(Date32Array::from_iter(rows.iter().map(|r| r.season.metrics.as_ref().map(|m| days(f(m))))))
+    };
+    columnar::batch(
+        &seasons_schema(),
+        vec![
+            strings(rows.iter().map(|r| &*r.parcel_id)),
+            strings(rows.iter().map(|r| &*r.index)),
+            Arc::new(UInt32Array::from_iter_values(
+                rows.iter().map(|r| u32::try_from(r.season.year).unwrap_or_default()),
+            )),
+            Arc::new(UInt32Array::from_iter_values(rows.iter().map(|r| r.season.observations))),
+            strings(rows.iter().map(|r| r.season.status.name())),
+            date(|m| m.start),
+            date(|m| m.peak),
+            date(|m| m.end),
+            value(|m| m.peak_value),
+            value(|m| m.base_value),
+            value(|m| m.amplitude),
+            value(|m| m.integral_index_d),
         ],
     )
 }
@@ -528,6 +599,7 @@ mod tests {
         for (table, schema) in [
             ("observations", observations_schema()),
             ("series", series_schema()),
+            ("seasons", seasons_schema()),
             ("disturbances", disturbances_schema()),
             ("stocks", stocks_schema()),
             ("deltas", deltas_schema()),

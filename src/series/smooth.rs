@@ -9,25 +9,21 @@
 //! observed and `edf = trace((W + lambda D'D)^-1 W)`: the posterior of a smoothing spline (Wahba 1983, JRSS B 45:133).
 //! It grows inside gaps. It assumes errors that are independent between steps; a sensor's bias is not in it.
 //!
-//! What it does not do: choose lambda (it is a parameter, recorded with the run), reject outliers, or fit an upper
-//! envelope, which raises the index by design and would hide a loss.
+//! lambda is a parameter, or chosen for each parcel and index by the V-curve (Frasso and Eilers 2015, Statistical Modelling
+//! 15:91-111): with `omega = log sum w (y - z)^2` and `theta = log sum (D2 z)^2` at each lambda of a grid, the lambda between the
+//! two neighbours whose points (omega, theta) lie closest, `v = sqrt(d omega^2 + d theta^2) / d log lambda`. Errors that go
+//! together in time, as those of an index do, mislead cross-validation, and this choice less. The standard error does not
+//! contain the choice.
+//!
+//! What it does not do: reject outliers, or fit an upper envelope, which raises the index by design and would hide a loss.
 
-use std::collections::BTreeMap;
-
-use jiff::SignedDuration;
-use jiff::civil::{Date, date};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
-
-use super::{Observation, SeriesPoint};
-
-/// Steps that must be observed before a smoothed value is given: two fix a line and leave nothing to judge it by.
-const MIN_OBSERVED_STEPS: usize = 3;
 
 /// Length of one step, 1 to 366 days.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "u32", into = "u32")]
-pub struct StepDays(u32);
+pub struct StepDays(pub(super) u32);
 
 impl TryFrom<u32> for StepDays {
     type Error = String;
@@ -45,7 +41,7 @@ impl From<StepDays> for u32 {
 /// Weight of the roughness penalty, above 0.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "f64", into = "f64")]
-pub struct Lambda(f64);
+pub struct Lambda(pub(super) f64);
 
 impl TryFrom<f64> for Lambda {
     type Error = String;
@@ -68,89 +64,65 @@ impl From<Lambda> for f64 {
     }
 }
 
+/// How lambda is found.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Smoothness {
+    /// It is given.
+    Fixed(Lambda),
+    /// By the V-curve, for each parcel and index.
+    VCurve,
+}
+
+const V_CURVE: &str = "v-curve";
+
+impl Serialize for Smoothness {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Smoothness::Fixed(lambda) => serializer.serialize_f64(lambda.0),
+            Smoothness::VCurve => serializer.serialize_str(V_CURVE),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Smoothness {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+        impl serde::de::Visitor<'_> for Visitor {
+            type Value = Smoothness;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+                write!(f, "a number or \"{V_CURVE}\"")
+            }
+
+            fn visit_f64<E: serde::de::Error>(self, v: f64) -> Result<Smoothness, E> {
+                Lambda::try_from(v).map(Smoothness::Fixed).map_err(E::custom)
+            }
+
+            fn visit_i64<E: serde::de::Error>(self, v: i64) -> Result<Smoothness, E> {
+                self.visit_f64(v as f64)
+            }
+
+            fn visit_u64<E: serde::de::Error>(self, v: u64) -> Result<Smoothness, E> {
+                self.visit_f64(v as f64)
+            }
+
+            fn visit_str<E: serde::de::Error>(self, v: &str) -> Result<Smoothness, E> {
+                if v == V_CURVE {
+                    Ok(Smoothness::VCurve)
+                } else {
+                    Err(E::invalid_value(serde::de::Unexpected::Str(v), &self))
+                }
+            }
+        }
+        deserializer.deserialize_any(Visitor)
+    }
+}
+
 /// Beyond these the curve is the data itself or a straight line, and double precision has nothing left to say.
 const LAMBDA_RANGE: std::ops::RangeInclusive<f64> = 1e-9..=1e9;
 
-/// `[series]` of the configuration.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Params {
-    /// Days in a step, 1 to 366. Default 10.
-    pub step_days: StepDays,
-    /// Smoothness. Default 10, an engineering default: with steps of 10 days it follows a season and damps single
-    /// dates. It stands in the run's record; results with another lambda are other results.
-    pub lambda: Lambda,
-}
-
-impl Default for Params {
-    fn default() -> Self {
-        Self { step_days: StepDays(10), lambda: Lambda(10.0) }
-    }
-}
-
-/// Observations of one parcel and index to a regular, smoothed series.
-///
-/// Step k covers `[anchor + k step, anchor + (k + 1) step)` and is dated by its first day; without an anchor the steps
-/// count from 1970-01-01. The series runs from the first to the last step with a usable observation; unusable ones (no
-/// clear pixel) are passed over. Order of the input does not matter, down to the last bit.
-///
-/// A step's y is the mean of its observations weighted by `clear_fraction`, and its weight the sum of these fractions:
-/// then smoothing the steps and smoothing the single observations minimise the same sum, and nothing is lost by
-/// binning.
-///
-/// With fewer than three observed steps every `value` is `None`: two points make a line and no statement about it.
-pub fn regular_series(observations: &[Observation], anchor: Option<Date>, params: &Params) -> Vec<SeriesPoint> {
-    let anchor = anchor.unwrap_or(date(1970, 1, 1));
-    let step = i64::from(params.step_days.0);
-
-    let mut steps: BTreeMap<i64, Vec<&Observation>> = BTreeMap::new();
-    for observation in observations.iter().filter(|o| o.is_usable()) {
-        let days = observation.date.duration_since(anchor).as_hours() / 24;
-        steps.entry(days.div_euclid(step)).or_default().push(observation);
-    }
-    let (Some((&first, _)), Some((&last, _))) = (steps.first_key_value(), steps.last_key_value()) else {
-        return Vec::new();
-    };
-
-    let mut points = Vec::new();
-    let (mut y, mut w) = (Vec::new(), Vec::new());
-    for k in first..=last {
-        let seen = steps.get_mut(&k);
-        let (mean, weight, count) = seen.map_or((f64::NAN, 0.0, 0), |seen| combine(seen));
-        y.push(mean);
-        w.push(weight);
-        points.push(SeriesPoint {
-            date: anchor.saturating_add(SignedDuration::from_hours(24 * k * step)),
-            value: None,
-            value_se: None,
-            observations: count,
-        });
-    }
-    if steps.len() < MIN_OBSERVED_STEPS {
-        return points;
-    }
-    // Cannot fail: weights are positive where y is finite, and there are three of them. Were it to, no value is given.
-    let Ok(smoothed) = whittaker(&y, &w, params.lambda.0) else {
-        return points;
-    };
-    let sigma2 = residual_variance(&y, &w, &smoothed);
-    for (k, point) in points.iter_mut().enumerate() {
-        point.value = Some(smoothed.z[k]);
-        point.value_se = sigma2.map(|s| (s * smoothed.inverse_diagonal[k]).sqrt());
-    }
-    points
-}
-
-/// Weighted mean, sum of weights and number; summed in the order of the values, so that the input order cannot show.
-fn combine(seen: &mut [&Observation]) -> (f64, f64, u32) {
-    seen.sort_by(|a, b| a.mean.total_cmp(&b.mean).then(a.clear_fraction.total_cmp(&b.clear_fraction)));
-    let weight: f64 = seen.iter().map(|o| o.clear_fraction).sum();
-    let sum: f64 = seen.iter().map(|o| o.clear_fraction * o.mean).sum();
-    (sum / weight, weight, u32::try_from(seen.len()).unwrap_or(u32::MAX))
-}
-
 /// Error variance of one fully clear observation, or `None` when the curve has used up the data.
-fn residual_variance(y: &[f64], w: &[f64], smoothed: &Smoothed) -> Option<f64> {
+pub(super) fn residual_variance(y: &[f64], w: &[f64], smoothed: &Smoothed) -> Option<f64> {
     let (mut rss, mut observed) = (0.0, 0.0);
     for ((&y, &w), &z) in y.iter().zip(w).zip(&smoothed.z) {
         if w > 0.0 {
@@ -263,6 +235,50 @@ pub fn whittaker(y: &[f64], w: &[f64], lambda: f64) -> Result<Smoothed, SmoothEr
     Ok(Smoothed { z, inverse_diagonal, effective_dof })
 }
 
+/// Steps between neighbours of the grid, and its ends, in log10 lambda for steps of 10 days.
+const GRID_PER_DECADE: i32 = 10;
+const GRID_DECADES: std::ops::RangeInclusive<i32> = -2..=4;
+/// Sums of squares below this share of that of the data are rounding, and their logarithm is noise.
+const ROUNDING: f64 = 1e-24;
+
+/// Grid of lambda for the V-curve, ascending: 10^-2 to 10^4 in tenths of a decade for steps of 10 days, for others times
+/// `(10 / step)^3`, which leaves the curve through the same observations as smooth in time.
+pub fn lambda_grid(step: StepDays) -> Vec<f64> {
+    let scale = 3.0 * (10.0 / f64::from(step.0)).log10();
+    let (first, last) = (GRID_DECADES.start() * GRID_PER_DECADE, GRID_DECADES.end() * GRID_PER_DECADE);
+    let at = |i: i32| 10_f64.powf(f64::from(i) / f64::from(GRID_PER_DECADE) + scale);
+    (first..=last).map(at).filter(|l| LAMBDA_RANGE.contains(l)).collect()
+}
+
+/// lambda by the V-curve over an ascending grid: the geometric mean of two neighbours. Of a straight line, which every lambda
+/// returns, the largest. `None` where no part of the grid can be judged, or the sequence cannot be smoothed.
+pub fn v_curve(y: &[f64], w: &[f64], grid: &[f64]) -> Option<f64> {
+    let size: f64 = y.iter().zip(w).filter(|(_, w)| **w > 0.0).map(|(y, w)| w * y * y).sum();
+    let mut points = Vec::with_capacity(grid.len());
+    let mut last_misfit = f64::INFINITY;
+    for &lambda in grid {
+        let z = whittaker(y, w, lambda).ok()?.z;
+        let seen = y.iter().zip(w).zip(&z).filter(|((_, w), _)| **w > 0.0);
+        let misfit: f64 = seen.map(|((y, w), z)| w * (y - z).powi(2)).sum();
+        let bend: f64 = z.windows(3).map(|z| ((z[2] - z[1]) - (z[1] - z[0])).powi(2)).sum();
+        let judged = misfit > ROUNDING * size && bend > ROUNDING * size;
+        points.push(judged.then(|| (misfit.ln(), bend.ln())));
+        last_misfit = misfit;
+    }
+    if last_misfit <= ROUNDING * size {
+        return grid.last().copied();
+    }
+    let mut best: Option<(f64, f64)> = None;
+    for (p, l) in points.windows(2).zip(grid.windows(2)) {
+        let (Some(a), Some(b)) = (p[0], p[1]) else { continue };
+        let v = (b.0 - a.0).hypot(b.1 - a.1) / (l[1] / l[0]).ln();
+        if best.is_none_or(|(least, _)| v < least) {
+            best = Some((v, (l[0] * l[1]).sqrt()));
+        }
+    }
+    best.map(|(_, lambda)| lambda)
+}
+
 /// `W + lambda D'D`: symmetric with two bands beside the diagonal. The penalty is kept as an operator for residuals.
 struct Banded<'a> {
     w: &'a [f64],
@@ -372,7 +388,14 @@ impl Factor {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::series::{Observation, Params, SeriesPoint};
+    use jiff::SignedDuration;
+    use jiff::civil::{Date, date};
     use proptest::prelude::*;
+
+    fn regular_series(observations: &[Observation], anchor: Option<Date>, params: &Params) -> Vec<SeriesPoint> {
+        crate::series::regular_series(observations, anchor, params).points
+    }
 
     // Worked example 16: a series with a gap, d = 2, lambda = 2.
     #[test]
@@ -591,6 +614,13 @@ mod tests {
         assert!(read("lambda = -1.0").is_err());
         assert!(read("lambda = nan").is_err());
         assert!(read("lamda = 3.0").is_err());
+        assert_eq!(read("lambda = \"v-curve\"").unwrap().lambda, Smoothness::VCurve);
+        assert!(read("lambda = \"vcurve\"").unwrap_err().to_string().contains("a number or \"v-curve\""));
+        assert!(read("lambda = true").unwrap_err().to_string().contains("a number or \"v-curve\""));
+        assert!(read("method = \"spline\"").is_err());
+        assert!(read("harmonics = 4").unwrap_err().to_string().contains("expected 1 to 3"));
+        let all = "lambda = \"v-curve\"\nmethod = \"harmonic\"\n[screen]\n[seasons]\nthreshold = 0.2\n";
+        assert_eq!(read(&toml::to_string(&read(all).unwrap()).unwrap()).unwrap(), read(all).unwrap());
         let text = toml::to_string(&Params::default()).unwrap();
         assert_eq!(read(&text).unwrap(), Params::default());
     }

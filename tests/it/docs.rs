@@ -111,9 +111,10 @@ fn type_name(t: &DataType) -> &'static str {
 #[test]
 fn the_readme_lists_every_column_with_its_type_and_no_other() {
     let readme = fs::read_to_string(root().join("README.md")).unwrap();
-    let schemas: [(&str, SchemaRef); 5] = [
+    let schemas: [(&str, SchemaRef); 6] = [
         ("observations", table::observations_schema()),
         ("series", table::series_schema()),
+        ("seasons", table::seasons_schema()),
         ("disturbances", table::disturbances_schema()),
         ("stocks", table::stocks_schema()),
         ("deltas", table::deltas_schema()),
@@ -135,6 +136,7 @@ fn every_field_carries_its_unit_and_description() {
     for schema in [
         table::observations_schema(),
         table::series_schema(),
+        table::seasons_schema(),
         table::disturbances_schema(),
         table::stocks_schema(),
         table::deltas_schema(),

@@ -3,6 +3,7 @@
 mod catalog;
 mod bfast;
 mod change;
+mod accuracy;
 mod cli;
 mod docs;
 mod faults;
@@ -18,6 +19,7 @@ mod reference;
 mod regression;
 mod resume;
 mod scenes;
+mod series;
 mod support;
 mod synthetic;
 mod traced;
