@@ -275,7 +275,7 @@ mod tests {
         near(e.overall_accuracy, 0.9646, 1e-12);
         // V(U) = .88 x .12 / 49; V(O) = .06^2 V(U_1) + .94^2 x .97 x .03 / 99.
         near(change.users_accuracy_ci95.unwrap(), 1.96 * (0.1056_f64 / 49.0).sqrt(), 1e-12);
-        let overall = 0.0036 * 0.1056 / 49.0 + 0.8836 * 0.0291 / 99.0;
+        let overall: f64 = 0.0036 * 0.1056 / 49.0 + 0.8836 * 0.0291 / 99.0;
         near(e.overall_accuracy_ci95.unwrap(), 1.96 * overall.sqrt(), 1e-12);
         // V(P) = [180^2 (1-P)^2 V(U_1) + P^2 2820^2 x .03 x .97 / 99] / 243^2.
         let p = 0.0528_f64 / 0.081;

@@ -236,3 +236,51 @@ fn the_published_break_dates_of_tura_come_out_pixel_for_pixel() {
     }
     assert_eq!(breaks, 15_337);
 }
+
+#[test]
+fn every_method_runs_side_by_side_and_says_why_it_cannot_judge() {
+    let methods = "\
+        [change.ccdc]\nindex = \"ndmi\"\nbands = [\"red\", \"nir\", \"swir1\"]\ntmask_bands = []\n\
+        [change.landtrendr]\nindex = \"ndmi\"\nmin_magnitude = 0.1\n\
+        [change.two_date]\nindex = \"ndmi\"\nbefore = [\"2018-06-01\", \"2018-09-30\"]\n\
+        after = [\"2020-06-01\", \"2020-09-30\"]\nmin_drop = 0.15\n\n[output]";
+    let project = romania(&all_days());
+    project.edit("project.toml", "[output]", methods);
+    let outcome = project.run(&[]);
+    // Three years are too few for yearly segments; that is a reason for every parcel, and the others are not touched by it.
+    outcome.expect(3, &["landtrendr: found 0.0 % of the parcel that could be judged"]);
+    let (head, rows) = crate::support::read_table(&project.out().join("tables/disturbances.parquet"));
+    let at = |name: &str| head.iter().position(|h| h == name).unwrap();
+    let of = |method: &str| rows.iter().filter(|r| r[at("method")] == method).count();
+    assert!(of("bfast_monitor") > 0 && of("ccdc") > 0 && of("two_date") > 0, "{}", rows.len());
+    assert_eq!(of("landtrendr"), 0);
+    for row in &rows {
+        let (lower, upper, detected) = (&row[at("date_lower")], &row[at("date_upper")], &row[at("detected_on")]);
+        assert!(lower < upper && upper <= detected, "{row:?}");
+        assert!(row[at("magnitude")].starts_with('-') && row[at("event_id")].starts_with(row[at("method")].as_str()));
+    }
+    let mut keys: Vec<(&String, &String)> = rows.iter().map(|r| (&r[at("parcel_id")], &r[at("event_id")])).collect();
+    assert!(keys.is_sorted());
+    keys.dedup();
+    assert_eq!(keys.len(), rows.len(), "event ids are unique within a parcel");
+}
+
+#[test]
+fn bands_that_are_none_and_methods_that_lack_a_number_are_refused() {
+    for (table, told) in [
+        ("[change.ccdc]\nbands = [\"read\", \"nir\"]\n", "swir1"),
+        ("[change.ccdc]\nindex = \"nbr\"\nbands = [\"red\", \"nir\"]\ntmask_bands = []\n", "an index all of whose bands"),
+        ("[change.landtrendr]\nindex = \"ndmi\"\n", "min_magnitude"),
+        ("[change.landtrendr]\nindex = \"ndmi\"\nmin_magnitude = 0.1\nseason = [\"02-30\", \"09-01\"]\n", "season"),
+        ("[change.landtrendr]\nindex = \"nbr\"\nmin_magnitude = 0.1\n", "add it to `indices`"),
+        ("[change.events]\nmin_patch_ha = -1\n", "0 or more"),
+        ("[change.control]\nmin_km = 5\nmax_km = 1\n", "more than min_km"),
+    ] {
+        let project = Project::romania(MONITOR, &["2018-07-01"]);
+        project.edit("project.toml", "[output]", &format!("{table}\n[output]"));
+        let outcome = project.lintan("check", &[]);
+        assert_eq!(outcome.code, 2, "{table}: {}", outcome.err);
+        let text = format!("{}{}", outcome.err, outcome.out);
+        assert!(text.contains(told), "{table}: {text}");
+    }
+}

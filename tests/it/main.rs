@@ -1,9 +1,10 @@
 //! Integration tests: the built program on the images in `testdata/`, copied where they are to be damaged.
 
-mod catalog;
-mod bfast;
-mod change;
 mod accuracy;
+mod bfast;
+mod catalog;
+mod ccdc;
+mod change;
 mod cli;
 mod docs;
 mod faults;
