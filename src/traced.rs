@@ -18,7 +18,7 @@ use geo::{BoundingRect, Centroid, MapCoords, MultiPolygon};
 
 use crate::config::Settings;
 use crate::cube::extract::{Effort, Stop, Targets, extract, observe};
-use crate::cube::layout::{Bandpass, Layout, Wanted, lay_out};
+use crate::cube::layout::{Bandpasses, Layout, Wanted, lay_out};
 use crate::cube::{Batch, BatchParcel, View, part};
 use crate::digest::Sha256;
 use crate::engine::extraction::mask_rule;
@@ -122,8 +122,12 @@ fn look(
     scene: &PlannedScene,
     cancel: &AtomicBool,
 ) -> Result<Option<Seen>> {
-    let wanted =
-        Wanted { indices: vec!["ndvi".into()], pixel_m: settings.options.observe.pixel_m, bandpass: Bandpass::None };
+    let wanted = Wanted {
+        indices: vec!["ndvi".into()],
+        pixel_m: settings.options.observe.pixel_m,
+        bandpass: Bandpasses::default(),
+        bands: Vec::new(),
+    };
     let (Ok(layout), Ok(to_grid)) =
         (lay_out(&scene.scene, &wanted), Transform::new(&Crs(LON_LAT.to_owned()), &grid.lattice.crs))
     else {
