@@ -126,7 +126,7 @@ fn look(
         indices: vec!["ndvi".into()],
         pixel_m: settings.options.observe.pixel_m,
         bandpass: Bandpasses::default(),
-        bands: vec![],
+        bands: Vec::new(),
     };
     let (Ok(layout), Ok(to_grid)) =
         (lay_out(&scene.scene, &wanted), Transform::new(&Crs(LON_LAT.to_owned()), &grid.lattice.crs))
