@@ -5,9 +5,11 @@
 
 pub mod bfast_monitor;
 pub mod ccdc;
+pub mod composite;
 pub mod control;
 pub mod events;
 pub mod harmonic;
+pub mod landtrendr;
 pub mod two_date;
 
 use ndarray::{Array3, Axis};

@@ -8,6 +8,7 @@ mod docs;
 mod faults;
 mod gaps;
 mod golden;
+mod landtrendr;
 mod layering;
 mod parcels;
 mod parity;
