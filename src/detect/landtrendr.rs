@@ -749,8 +749,9 @@ fn report(s: &mut Scratch, years: &[i32], values: &[f64], p_value: f64) {
     for w in fit.vertices.windows(2) {
         let (a, b) = (w[0], w[1]);
         let slope = (b.value - a.value) / f64::from(b.year - a.year);
-        for i in a.position..=b.position {
-            fit.fitted[i] = a.value + slope * f64::from(years[i] - a.year);
+        let span = a.position..=b.position;
+        for (fitted, year) in fit.fitted[span.clone()].iter_mut().zip(&years[span]) {
+            *fitted = a.value + slope * f64::from(year - a.year);
         }
         fit.fitted[b.position] = b.value;
     }
