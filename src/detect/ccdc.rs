@@ -33,10 +33,13 @@
 //! The LASSO solver is cyclic coordinate descent from zero with the stopping rule of scikit-learn 1.2 (tolerance 1e-4 of the
 //! duality gap, 1000 rounds at most), which stops short of the minimum: another solver would give other coefficients. This one
 //! takes the same rounds, on X'X and X'y instead of residuals and for all bands at once, so that results differ by rounding
-//! alone. Two places are not determined by the rules: (a) a T-mask window of exactly 365 days, in which its two cycles are
-//! one and the same, where the reference inverts a singular matrix and its leverages are rounding noise; here the second
-//! cycle drops out. (b) Of observations equally near in the season the earliest come first here; there a sorting
-//! algorithm decides. What this amounts to, on series with known results, is printed by the test of this file.
+//! alone. On 2841 series (2500 pixels of a Sentinel-2 stack, 5 of Landsat, 336 simulated) days, counts and codes of all
+//! segments are equal but for (a), and coefficients, RMSE and magnitudes differ by 5e-13 of the RMSE in the median and by
+//! 3e-11 at most; a test prints the distribution. Two places are not determined by the rules: (a) a T-mask window of exactly
+//! 365 days, in which its two cycles are one and the same: the reference inverts a singular matrix, and its leverages are
+//! rounding noise. Here the second cycle drops out. 13 of those 2500 pixels come out with other segments for that, none with
+//! another break; with the leverages of the distinct columns put into the reference, all are equal. (b) Of observations
+//! equally near in the season the earliest come first here; there a sorting algorithm decides.
 //!
 //! # Not here
 //! The procedures for permanent snow and for too few clear observations choose by classes of pixels; values that come here are
@@ -45,11 +48,13 @@
 
 use std::ops::Range;
 
+use ndarray::Axis;
+use rayon::prelude::*;
 use serde::de::IntoDeserializer;
 use serde::de::value::Error as NameError;
 use serde::{Deserialize, Serialize};
 
-use super::{PixelBreak, Unjudged};
+use super::{PixelBreak, PixelStack, Unjudged, Verdict, Want};
 use crate::imagery::Band;
 use crate::index::{self, IndexSpec};
 
@@ -155,6 +160,9 @@ impl Params {
         if let Some((_, b)) = self.bands.iter().enumerate().find(|(i, b)| self.bands[..*i].contains(b)) {
             return Err(("bands", b.clone(), "each band once"));
         }
+        if let Some(b) = self.bands.iter().find(|b| band_named(b).is_none() && index::by_id(b).is_none()) {
+            return Err(("bands", b.clone(), "names of bands, as green or swir1"));
+        }
         if let Some(b) = self.tmask_bands.iter().find(|b| !self.bands.contains(b)) {
             return Err(("tmask_bands", b.clone(), "names out of `bands`; an empty list to do without the T-mask"));
         }
@@ -192,6 +200,40 @@ impl Params {
         }
         Ok(())
     }
+
+    /// Layers of the stack that the method reads.
+    pub fn wants(&self) -> Vec<Want> {
+        self.bands.iter().map(|b| band_named(b).map_or_else(|| Want::Index(b.clone()), Want::Band)).collect()
+    }
+}
+
+/// Judges the pixels of one parcel; the layers of the stack are named as `bands` are. The magnitude of a verdict is that of
+/// its first break.
+pub fn judge(stack: &PixelStack, params: &Params) -> Vec<Verdict> {
+    let places: Option<Vec<usize>> =
+        params.bands.iter().map(|b| stack.layers.iter().position(|layer| layer == b)).collect();
+    let (Some(places), Ok(model)) = (places, Model::new(params, &stack.days)) else {
+        // The parameters were checked when the configuration was read, and the stack is made of what they want.
+        return vec![Verdict::unjudged(Unjudged::SingularDesign); stack.pixels()];
+    };
+    (0..stack.pixels())
+        .into_par_iter()
+        .map_init(<(Scratch, Vec<PixelBreak>)>::default, |(scratch, breaks), pixel| {
+            let mut values: [&[f64]; MAX_BANDS] = [&[]; MAX_BANDS];
+            for (value, place) in values.iter_mut().zip(&places) {
+                let layer = stack.values.index_axis(Axis(0), *place);
+                *value = layer.index_axis_move(Axis(0), pixel).to_slice().unwrap_or_default();
+            }
+            match model.detect(&values[..places.len()], scratch, breaks) {
+                Ok(()) => Verdict {
+                    breaks: breaks.clone(),
+                    magnitude: breaks.first().map_or(f64::NAN, |b| b.magnitude),
+                    unjudged: None,
+                },
+                Err(why) => Verdict::unjudged(why),
+            }
+        })
+        .collect()
 }
 
 /// What the magnitude of a break is measured in.
@@ -209,13 +251,7 @@ impl Reported {
             return Some(Reported::Band(at));
         }
         let spec = index::by_id(name)?;
-        let known: Vec<Option<Band>> = bands
-            .iter()
-            .map(|b| {
-                let name: serde::de::value::StrDeserializer<'_, NameError> = b.as_str().into_deserializer();
-                Band::deserialize(name).ok()
-            })
-            .collect();
+        let known: Vec<Option<Band>> = bands.iter().map(|b| band_named(b)).collect();
         // The table's near infrared is that of the grid, broad or narrow.
         let place = |band: Band| {
             let of = |wanted: Band| known.iter().position(|k| *k == Some(wanted));
@@ -224,6 +260,11 @@ impl Reported {
         let places: Vec<usize> = spec.bands.iter().map(|b| place(*b)).collect::<Option<_>>()?;
         (places.len() <= INDEX_BANDS).then_some(Reported::Index(spec, places))
     }
+}
+
+fn band_named(name: &str) -> Option<Band> {
+    let name: serde::de::value::StrDeserializer<'_, NameError> = name.into_deserializer();
+    Band::deserialize(name).ok()
 }
 
 /// Model of one band in one segment, in reflectance; t is the day since 0001-01-01 = 1.
@@ -1476,6 +1517,7 @@ mod tests {
         assert_eq!(field(&|_| ()), None);
         assert_eq!(field(&|p| p.bands.clear()), Some("bands"));
         assert_eq!(field(&|p| p.bands.push("red".into())), Some("bands"));
+        assert_eq!(field(&|p| p.bands.push("grene".into())), Some("bands"));
         assert_eq!(field(&|p| p.bands.retain(|b| b != "green")), Some("tmask_bands"));
         assert_eq!(field(&|p| p.bands.retain(|b| b != "swir2")), Some("index"), "nbr needs it");
         assert_eq!(field(&|p| p.index = "evi".into()), Some("index"), "no blue");

@@ -4,6 +4,7 @@
 //! sources; all of them answer with [`PixelBreak`]s or say with [`Unjudged`] why a pixel cannot be judged.
 
 pub mod bfast_monitor;
+pub mod ccdc;
 pub mod control;
 pub mod events;
 pub mod harmonic;
@@ -71,6 +72,8 @@ pub enum Unjudged {
     SingularDesign,
     /// No clear observation in the period to be judged.
     NoMonitoring,
+    /// No stretch of the history on which a model is stable.
+    NoStableHistory,
 }
 
 impl std::fmt::Display for Unjudged {
@@ -79,6 +82,7 @@ impl std::fmt::Display for Unjudged {
             Unjudged::TooFewObservations => "fewer clear observations in the history than the model needs",
             Unjudged::ConstantHistory => "the history has no noise to judge by: its values are equal or fit perfectly",
             Unjudged::SingularDesign => "the dates of the history do not span what the model needs",
+            Unjudged::NoStableHistory => "no stretch of the history on which a model is stable",
             Unjudged::NoMonitoring => "no clear observation in the period to be judged",
         })
     }
@@ -214,8 +218,13 @@ pub enum MapKind {
 }
 
 /// In the order of their tags in a [`PixelState`].
-const UNJUDGED: [Unjudged; 4] =
-    [Unjudged::TooFewObservations, Unjudged::ConstantHistory, Unjudged::SingularDesign, Unjudged::NoMonitoring];
+const UNJUDGED: [Unjudged; 5] = [
+    Unjudged::TooFewObservations,
+    Unjudged::ConstantHistory,
+    Unjudged::SingularDesign,
+    Unjudged::NoMonitoring,
+    Unjudged::NoStableHistory,
+];
 
 /// Raise when states of pixels are made or written in another way.
 pub const STATE_VERSION: u32 = 1;

@@ -1,5 +1,6 @@
 //! Integration tests: the built program on the images in `testdata/`, copied where they are to be damaged.
 
+mod ccdc;
 mod change;
 mod cli;
 mod docs;
