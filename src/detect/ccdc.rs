@@ -33,10 +33,13 @@
 //! The LASSO solver is cyclic coordinate descent from zero with the stopping rule of scikit-learn 1.2 (tolerance 1e-4 of the
 //! duality gap, 1000 rounds at most), which stops short of the minimum: another solver would give other coefficients. This one
 //! takes the same rounds, on X'X and X'y instead of residuals and for all bands at once, so that results differ by rounding
-//! alone. Two places are not determined by the rules: (a) a T-mask window of exactly 365 days, in which its two cycles are
-//! one and the same, where the reference inverts a singular matrix and its leverages are rounding noise; here the second
-//! cycle drops out. (b) Of observations equally near in the season the earliest come first here; there a sorting
-//! algorithm decides. What this amounts to, on series with known results, is printed by the test of this file.
+//! alone. On 2841 series (2500 pixels of a Sentinel-2 stack, 5 of Landsat, 336 simulated) days, counts and codes of all
+//! segments are equal but for (a), and coefficients, RMSE and magnitudes differ by 5e-13 of the RMSE in the median and by
+//! 3e-11 at most; a test prints the distribution. Two places are not determined by the rules: (a) a T-mask window of exactly
+//! 365 days, in which its two cycles are one and the same: the reference inverts a singular matrix, and its leverages are
+//! rounding noise. Here the second cycle drops out. 13 of those 2500 pixels come out with other segments for that, none with
+//! another break; with the leverages of the distinct columns put into the reference, all are equal. (b) Of observations
+//! equally near in the season the earliest come first here; there a sorting algorithm decides.
 //!
 //! # Not here
 //! The procedures for permanent snow and for too few clear observations choose by classes of pixels; values that come here are
@@ -47,7 +50,7 @@ use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
-use super::{PixelBreak, Unjudged};
+use super::{PixelBreak, Unjudged, Want};
 use crate::imagery::Band;
 use crate::index::{self, IndexSpec};
 
@@ -142,14 +145,6 @@ impl Default for Params {
 }
 
 impl Params {
-    /// The bands, or the name that is none.
-    ///
-    /// # Errors
-    /// A name that is no band.
-    pub fn bands(&self) -> Result<Vec<Band>, &str> {
-        super::bands_of(&self.bands)
-    }
-
     /// Field, what was found, what is expected.
     ///
     /// # Errors
@@ -160,6 +155,9 @@ impl Params {
         }
         if let Some((_, b)) = self.bands.iter().enumerate().find(|(i, b)| self.bands[..*i].contains(b)) {
             return Err(("bands", b.clone(), "each band once"));
+        }
+        if let Some(b) = self.bands.iter().find(|b| Band::of_name(b).is_none() && index::by_id(b).is_none()) {
+            return Err(("bands", b.clone(), "names of bands, as green or swir1"));
         }
         if let Some(b) = self.tmask_bands.iter().find(|b| !self.bands.contains(b)) {
             return Err(("tmask_bands", b.clone(), "names out of `bands`; an empty list to do without the T-mask"));
@@ -197,6 +195,11 @@ impl Params {
             }
         }
         Ok(())
+    }
+
+    /// Layers of the stack that the method reads.
+    pub fn wants(&self) -> Vec<Want> {
+        self.bands.iter().map(|b| Band::of_name(b).map_or_else(|| Want::Index(b.clone()), Want::Band)).collect()
     }
 }
 
@@ -1476,6 +1479,7 @@ mod tests {
         assert_eq!(field(&|_| ()), None);
         assert_eq!(field(&|p| p.bands.clear()), Some("bands"));
         assert_eq!(field(&|p| p.bands.push("red".into())), Some("bands"));
+        assert_eq!(field(&|p| p.bands.push("grene".into())), Some("bands"));
         assert_eq!(field(&|p| p.bands.retain(|b| b != "green")), Some("tmask_bands"));
         assert_eq!(field(&|p| p.bands.retain(|b| b != "swir2")), Some("index"), "nbr needs it");
         assert_eq!(field(&|p| p.index = "evi".into()), Some("index"), "no blue");

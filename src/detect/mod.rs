@@ -169,10 +169,7 @@ impl Method {
     pub fn validate(&self) -> Result<(), (&'static str, String, &'static str)> {
         match self {
             Method::BfastMonitor(p) => p.validate(),
-            Method::Ccdc(p) => {
-                p.bands().map_err(|name| ("bands", name.to_owned(), BAND_NAMES))?;
-                p.validate()
-            }
+            Method::Ccdc(p) => p.validate(),
             Method::Landtrendr(p) => {
                 p.bands().map_err(|name| ("medoid_bands", name.to_owned(), BAND_NAMES))?;
                 p.validate()
@@ -194,7 +191,7 @@ impl Method {
     /// Layers of the stack that it judges.
     pub fn wants(&self) -> Vec<Want> {
         match self {
-            Method::Ccdc(p) => p.bands().unwrap_or_default().into_iter().map(Want::Band).collect(),
+            Method::Ccdc(p) => p.wants(),
             Method::Landtrendr(p) => {
                 let bands = p.bands().unwrap_or_default().into_iter().map(Want::Band);
                 std::iter::once(Want::Index(p.index.clone())).chain(bands).collect()

@@ -269,7 +269,10 @@ fn every_method_runs_side_by_side_and_says_why_it_cannot_judge() {
 fn bands_that_are_none_and_methods_that_lack_a_number_are_refused() {
     for (table, told) in [
         ("[change.ccdc]\nbands = [\"read\", \"nir\"]\n", "swir1"),
-        ("[change.ccdc]\nindex = \"nbr\"\nbands = [\"red\", \"nir\"]\ntmask_bands = []\n", "an index all of whose bands"),
+        (
+            "[change.ccdc]\nindex = \"nbr\"\nbands = [\"red\", \"nir\"]\ntmask_bands = []\n",
+            "an index all of whose bands",
+        ),
         ("[change.landtrendr]\nindex = \"ndmi\"\n", "min_magnitude"),
         ("[change.landtrendr]\nindex = \"ndmi\"\nmin_magnitude = 0.1\nseason = [\"02-30\", \"09-01\"]\n", "season"),
         ("[change.landtrendr]\nindex = \"nbr\"\nmin_magnitude = 0.1\n", "add it to `indices`"),
