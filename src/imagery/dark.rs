@@ -7,13 +7,14 @@
 //! vegetation as an offset does: whether an offset is there that nobody told of is judged only where the
 //! classification was sure of the ground, and the short-wave infrared, which sees through haze, must agree.
 //!
-//! Pixels of a few small windows are read, of one raster a band, not the whole scene.
+//! Pixels of a few small windows are read, of one raster a band, not the whole scene, and no more than settle the question.
 
 use std::path::Path;
 
 use super::{Asset, Band, Layer, OffsetSource, Scene};
 use crate::error::{Reason, SceneFault};
 use crate::gdal_io::{Blocks, Raster};
+use crate::geo::grid::Grid;
 
 /// Windows in each direction, and their size in pixels of the scene classification. Few and large: each costs the decoding
 /// of the block it lies in.
@@ -45,31 +46,16 @@ const BARE: u16 = 5;
 /// # Errors
 /// The pixels contradict the item; the figures are in the message.
 pub fn check(scene: &Scene) -> Result<(), SceneFault> {
-    if scene.offset_from == OffsetSource::Product {
-        return Ok(());
-    }
-    let bands: Vec<(&Asset, Vec<(u16, f64)>)> = [Band::Red, Band::Green, Band::Blue, Band::Swir1, Band::Swir2]
-        .into_iter()
-        .filter_map(|band| {
-            let asset = coarsest(scene, &Layer::Band(band))?;
-            Some((asset, sample(coarsest(scene, &Layer::Mask)?, asset)?))
-        })
-        .collect();
-    let Some((red, samples)) = bands.first() else { return Ok(()) };
-    if coarsest(scene, &Layer::Band(Band::Red)).is_none_or(|asset| asset != *red) {
-        return Ok(());
-    }
-    let count = |classes: &[u16]| samples.iter().filter(|(class, _)| classes.contains(class)).count() as f64;
-    let (haze, ground) = (count(&HAZE), count(&GROUND));
-    let clear = haze <= HAZE_SHARE * (haze + ground);
-    let visible = |asset: &Asset| {
-        [Band::Red, Band::Green, Band::Blue]
-            .iter()
-            .any(|b| scene.assets.get(&Layer::Band(*b)).is_some_and(|l| l.contains(asset)))
-    };
+    let band = |band: Band| coarsest(scene, &Layer::Band(band));
+    let Some(red) = band(Band::Red).filter(|_| scene.offset_from != OffsetSource::Product) else { return Ok(()) };
     // What the item says, in digital numbers of 1e-4.
     let unit = red.calibration.scale / 1e-4;
     let carried = (-red.calibration.pre - red.calibration.post / red.calibration.scale) * unit;
+    let (says_with, says_without) = (carried >= WITHOUT_BELOW, carried.abs() < 1.0);
+    if !says_with && !says_without {
+        return Ok(());
+    }
+    let Some(classes) = coarsest(scene, &Layer::Mask).and_then(Classes::look) else { return Ok(()) };
     let (teller, help) = if scene.offset_from == OffsetSource::Setting {
         (
             "an item that leaves the offset open and `offset_state` under [scenes] that says",
@@ -83,10 +69,18 @@ pub fn check(scene: &Scene) -> Result<(), SceneFault> {
     };
     let story = |says: &str| format!("found {teller} {says}, contradicted by its dark pixels: ");
     let fault = |message: String| Err(SceneFault::new(Reason::UnknownCalibration, message));
-    if carried >= WITHOUT_BELOW {
+    if says_with {
+        let above = |values: &[f64]| values.iter().filter(|v| **v >= WITHOUT_BELOW).count();
+        let settled = |values: &[f64], most: usize| most < MIN_PIXELS || above(values) >= most.div_ceil(2);
         // Of the visible: in the short-wave infrared ground is as bright as an offset.
-        for (asset, samples) in bands.iter().filter(|(a, _)| visible(a)) {
-            let ground = sorted(samples, unit, &[VEGETATION, BARE]);
+        for (n, asset) in [Band::Red, Band::Green, Band::Blue].into_iter().filter_map(band).enumerate() {
+            let Some(ground) = classes.values(asset, unit, &[VEGETATION, BARE], settled) else {
+                // Without red nothing is judged.
+                if n == 0 {
+                    return Ok(());
+                }
+                continue;
+            };
             if ground.len() >= MIN_PIXELS && ground[ground.len() / 2] < WITHOUT_BELOW {
                 let below = ground.partition_point(|v| *v < WITHOUT_BELOW);
                 let share = 100.0 * below as f64 / ground.len() as f64;
@@ -100,29 +94,34 @@ pub fn check(scene: &Scene) -> Result<(), SceneFault> {
                 ));
             }
         }
-    } else if carried.abs() < 1.0 && clear {
-        let mut lowest = Vec::new();
-        for (asset, samples) in &bands {
-            let plants = sorted(samples, unit, &[VEGETATION]);
-            if plants.len() < MIN_PIXELS || plants[plants.len() / 100] < WITH_ABOVE {
+        return Ok(());
+    }
+    let below = |values: &[f64]| values.iter().filter(|v| **v < WITH_ABOVE).count();
+    let settled = |values: &[f64], most: usize| most < MIN_PIXELS || below(values) > most / 100;
+    let bands = [Band::Red, Band::Green, Band::Blue, Band::Swir1, Band::Swir2];
+    let mut lowest = Vec::new();
+    for (n, asset) in bands.into_iter().filter_map(band).enumerate() {
+        let Some(plants) = classes.values(asset, unit, &[VEGETATION], settled) else {
+            if n == 0 {
                 return Ok(());
             }
-            lowest.push(format!("{} in {}", plants[plants.len() / 100], asset.name));
+            continue;
+        };
+        if plants.len() < MIN_PIXELS || plants[plants.len() / 100] < WITH_ABOVE {
+            return Ok(());
         }
-        return fault(format!(
-            "{}99 % of the sampled vegetation lies above {}, as with an offset of 1000; {help}",
-            story("that digital numbers carry no offset"),
-            lowest.join(", ")
-        ));
+        lowest.push(format!("{} in {}", plants[plants.len() / 100], asset.name));
     }
-    Ok(())
-}
-
-/// Values of some classes, ascending.
-fn sorted(samples: &[(u16, f64)], unit: f64, classes: &[u16]) -> Vec<f64> {
-    let mut values: Vec<f64> = samples.iter().filter(|(c, _)| classes.contains(c)).map(|(_, v)| v * unit).collect();
-    values.sort_by(f64::total_cmp);
-    values
+    let count = |of: &[u16]| classes.values(red, unit, of, |_, _| false).map_or(0, |v| v.len()) as f64;
+    let (haze, ground) = (count(&HAZE), count(&GROUND));
+    if haze > HAZE_SHARE * (haze + ground) {
+        return Ok(());
+    }
+    fault(format!(
+        "{}99 % of the sampled vegetation lies above {}, as with an offset of 1000; {help}",
+        story("that digital numbers carry no offset"),
+        lowest.join(", ")
+    ))
 }
 
 fn coarsest<'a>(scene: &'a Scene, layer: &Layer) -> Option<&'a Asset> {
@@ -132,51 +131,96 @@ fn coarsest<'a>(scene: &'a Scene, layer: &Layer) -> Option<&'a Asset> {
     fine.max_by(|a, b| size(a).total_cmp(&size(b)))
 }
 
-/// Scene class and digital number at pixels spread over the scene; `None` where they cannot be read.
-fn sample(mask: &Asset, band: &Asset) -> Option<Vec<(u16, f64)>> {
-    if [&mask.path, &band.path].iter().any(|p: &&std::path::PathBuf| is_url(p)) {
-        return None;
-    }
-    let (mask_raster, band_raster) = (Raster::open(&mask.path).ok()?, Raster::open(&band.path).ok()?);
-    let (from, to) = (mask_raster.grid(), band_raster.grid());
-    if from.crs != to.crs {
-        return None;
-    }
-    let (cols, rows) = (from.cols as usize, from.rows as usize);
-    let (w, h) = (WINDOW_PX.min(cols / WINDOWS), WINDOW_PX.min(rows / WINDOWS));
-    if w == 0 || h == 0 {
-        return None;
-    }
-    let (classes, values) = (Blocks::open(&mask.path).ok()?, Blocks::open(&band.path).ok()?);
-    let mut out = Vec::with_capacity(WINDOWS * WINDOWS * w * h);
-    let (mut class, mut value): (Vec<u16>, Vec<f32>) = (Vec::new(), Vec::new());
-    for window in 0..WINDOWS * WINDOWS {
+/// The scene classification in windows spread over the scene.
+struct Classes {
+    grid: Grid,
+    /// Columns and rows of a window.
+    size: (usize, usize),
+    /// Corner (column, row) and classes, row by row.
+    windows: Vec<((usize, usize), Vec<u16>)>,
+}
+
+impl Classes {
+    /// `None` where they cannot be read.
+    fn look(mask: &Asset) -> Option<Classes> {
+        if is_url(&mask.path) {
+            return None;
+        }
+        let grid = Raster::open(&mask.path).ok()?.grid().clone();
+        let (cols, rows) = (grid.cols as usize, grid.rows as usize);
+        let size = (WINDOW_PX.min(cols / WINDOWS), WINDOW_PX.min(rows / WINDOWS));
+        if size.0 == 0 || size.1 == 0 {
+            return None;
+        }
         // Centres at 0.3 and 0.7: at a quarter they would lie on the borders of blocks, and each cost four.
         let corner = |i: usize, n: usize, size: usize| ((4 * i + 3) * n / 10).saturating_sub(size / 2).min(n - size);
-        let (c0, r0) = (corner(window % WINDOWS, cols, w), corner(window / WINDOWS, rows, h));
-        // Where the centres of the class's pixels lie in the band's raster.
-        let at = |c: usize, r: usize| {
-            let x = from.x_min + (c as f64 + 0.5) * from.pixel_x_m;
-            let y = from.y_max - (r as f64 + 0.5) * from.pixel_y_m;
-            let (col, row) = to.to_pixel(x, y);
-            let within = col >= 0.0 && row >= 0.0 && col < f64::from(to.cols) && row < f64::from(to.rows);
-            within.then_some((col as usize, row as usize))
-        };
-        let (Some(first), Some(last)) = (at(c0, r0), at(c0 + w - 1, r0 + h - 1)) else { continue };
-        let (width, height) = (last.0 - first.0 + 1, last.1 - first.1 + 1);
-        classes.look((c0, r0), (w, h), &mut class).ok()?;
-        values.look(first, (width, height), &mut value).ok()?;
-        for r in 0..h {
-            for c in 0..w {
-                let Some((col, row)) = at(c0 + c, r0 + r) else { continue };
+        let blocks = Blocks::open(&mask.path).ok()?;
+        let mut windows = Vec::with_capacity(WINDOWS * WINDOWS);
+        for window in 0..WINDOWS * WINDOWS {
+            let at = (corner(window % WINDOWS, cols, size.0), corner(window / WINDOWS, rows, size.1));
+            let mut classes = Vec::new();
+            blocks.look(at, size, &mut classes).ok()?;
+            windows.push((at, classes));
+        }
+        Some(Classes { grid, size, windows })
+    }
+
+    /// Numbers of a band, times `unit` and ascending, where the class is one of `wanted`; `None` where they cannot be read.
+    /// Each window costs the decoding of a block, so those without a wanted pixel are left out, and so is the rest once
+    /// `settled` says that it cannot change the answer: it gets the numbers so far and how many there are at most in the
+    /// end.
+    fn values(
+        &self,
+        band: &Asset,
+        unit: f64,
+        wanted: &[u16],
+        settled: impl Fn(&[f64], usize) -> bool,
+    ) -> Option<Vec<f64>> {
+        if is_url(&band.path) {
+            return None;
+        }
+        let raster = Raster::open(&band.path).ok()?;
+        let (from, to) = (&self.grid, raster.grid());
+        if from.crs != to.crs {
+            return None;
+        }
+        let count = |classes: &[u16]| classes.iter().filter(|c| wanted.contains(c)).count();
+        let mut windows: Vec<_> = self.windows.iter().map(|(at, classes)| (count(classes), *at, classes)).collect();
+        windows.sort_by_key(|(n, ..)| std::cmp::Reverse(*n));
+        let mut left: usize = windows.iter().map(|(n, ..)| n).sum();
+        let (mut out, mut value): (Vec<f64>, Vec<f32>) = (Vec::with_capacity(left), Vec::new());
+        let mut blocks = None;
+        for (n, (c0, r0), classes) in windows {
+            if n == 0 || settled(&out, out.len() + left) {
+                break;
+            }
+            left -= n;
+            // Where the centres of the class's pixels lie in the band's raster.
+            let at = |c: usize, r: usize| {
+                let x = from.x_min + (c as f64 + 0.5) * from.pixel_x_m;
+                let y = from.y_max - (r as f64 + 0.5) * from.pixel_y_m;
+                let (col, row) = to.to_pixel(x, y);
+                let within = col >= 0.0 && row >= 0.0 && col < f64::from(to.cols) && row < f64::from(to.rows);
+                within.then_some((col as usize, row as usize))
+            };
+            let (w, h) = self.size;
+            let (Some(first), Some(last)) = (at(c0, r0), at(c0 + w - 1, r0 + h - 1)) else { continue };
+            let (width, height) = (last.0 - first.0 + 1, last.1 - first.1 + 1);
+            if blocks.is_none() {
+                blocks = Some(Blocks::open(&band.path).ok()?);
+            }
+            blocks.as_ref()?.look(first, (width, height), &mut value).ok()?;
+            for (i, _) in classes.iter().enumerate().filter(|(_, class)| wanted.contains(class)) {
+                let Some((col, row)) = at(c0 + i % w, r0 + i / w) else { continue };
                 let dn = f64::from(value[(row - first.1) * width + (col - first.0)]);
                 if dn.is_finite() && !band.invalid_dn.contains(&dn) {
-                    out.push((class[r * w + c], dn));
+                    out.push(dn * unit);
                 }
             }
         }
+        out.sort_by(f64::total_cmp);
+        Some(out)
     }
-    Some(out)
 }
 
 fn is_url(path: &Path) -> bool {
