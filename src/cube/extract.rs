@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rayon::prelude::*;
 
@@ -262,62 +262,62 @@ fn check(effort: &Effort) -> Result<(), Stop> {
     if effort.cancel.load(Ordering::Relaxed) { Err(Stop::Cancelled) } else { Ok(()) }
 }
 
-/// Decodes blocks and hands each, with its width, to `take`: in place when one thread works, else by `gather` into small
-/// buffers side by side and then to `place` in block order.
-fn for_blocks<T, G: Send>(
+/// Decodes blocks and hands each, with its width, to `take`: one at a time, in no order. Copying is nothing beside decoding,
+/// so threads that wait for each other there lose little.
+fn for_blocks<T: Readable>(
     raster: &LayerRaster,
     blocks: &[usize],
     index: &BlockIndex,
     effort: &Effort,
-    gather: impl Fn(usize, &[T], usize) -> G + Sync,
-    mut place: impl FnMut(usize, G),
-) -> Result<(), Stop>
-where
-    T: Readable,
-{
-    let decode = |handle: &Blocks, block: usize, buffer: &mut Vec<T>| -> Result<G, Stop> {
-        check(effort)?;
-        let (col, row) = index.blocks[block];
-        let (_, size) = window(raster, (col, row));
-        handle.read((col as usize, row as usize), size, buffer)?;
-        Ok(gather(block, buffer, size.0))
-    };
-    if effort.threads <= 1 || blocks.len() < 2 {
-        if blocks.is_empty() {
-            return Ok(());
-        }
+    take: impl FnMut(usize, &[T], usize) + Send,
+) -> Result<(), Stop> {
+    let take = Mutex::new(take);
+    let decode = |blocks: &[usize]| -> Result<(), Stop> {
         let handle = Blocks::open(&raster.asset.path)?;
-        let mut buffer = Vec::new();
+        let mut buffer: Vec<T> = Vec::new();
         for block in blocks {
-            let gathered = decode(&handle, *block, &mut buffer)?;
-            place(*block, gathered);
+            check(effort)?;
+            let (col, row) = index.blocks[*block];
+            let (_, size) = window(raster, (col, row));
+            handle.read((col as usize, row as usize), size, &mut buffer)?;
+            let mut take = take.lock().unwrap_or_else(PoisonError::into_inner);
+            take(*block, &buffer, size.0);
         }
+        Ok(())
+    };
+    if blocks.is_empty() {
         return Ok(());
     }
-    let gathered: Vec<Vec<G>> = chunks(blocks, effort.threads)
-        .map(|chunk| {
-            let handle = Blocks::open(&raster.asset.path)?;
-            let mut buffer = Vec::new();
-            chunk.iter().map(|block| decode(&handle, *block, &mut buffer)).collect::<Result<Vec<G>, Stop>>()
-        })
-        .collect::<Result<_, Stop>>()?;
-    for (block, gathered) in blocks.iter().zip(gathered.into_iter().flatten()) {
-        place(*block, gathered);
+    if effort.threads <= 1 || blocks.len() < 2 {
+        return decode(blocks);
     }
-    Ok(())
+    // All are tried, so that the fault that is told is the first in block order however the work was shared.
+    let done: Vec<Result<(), Stop>> = chunks(blocks, effort.threads).map(decode).collect();
+    done.into_iter().collect()
 }
 
-/// Copies a segment's samples, each raster pixel as often as it spans grid pixels.
-fn copy_segment<T: Copy>(s: &Segment, block: &[T], width: usize, ratio: u32, out: &mut Vec<T>) {
+/// The samples of a segment, each raster pixel as often as it spans grid pixels. `spread` is a buffer for these.
+fn samples_of<'a, T: Readable>(
+    s: &Segment,
+    block: &'a [T],
+    width: usize,
+    ratio: u32,
+    spread: &'a mut Vec<T>,
+) -> &'a [T] {
     let row = &block[s.row as usize * width..][..width];
+    let (start, n, ratio) = (s.col as usize, s.len as usize, ratio as usize);
     if ratio == 1 {
-        out.extend_from_slice(&row[s.col as usize..(s.col + s.len) as usize]);
-    } else if ratio == 2 {
-        // The usual case, without a division a pixel.
-        out.extend((s.col..s.col + s.len).map(|c| row[(c >> 1) as usize]));
-    } else {
-        out.extend((s.col..s.col + s.len).map(|c| row[(c / ratio) as usize]));
+        return &row[start..start + n];
     }
+    let pixels = &row[start / ratio..(start + n).div_ceil(ratio)];
+    spread.resize(pixels.len() * ratio, T::default());
+    if ratio == 2 {
+        // The usual case, without an inner loop.
+        spread.as_chunks_mut::<2>().0.iter_mut().zip(pixels).for_each(|(to, v)| *to = [*v; 2]);
+    } else {
+        spread.chunks_exact_mut(ratio).zip(pixels).for_each(|(to, v)| to.fill(*v));
+    }
+    &spread[start % ratio..][..n]
 }
 
 /// Samples of one raster over the footprint pixels; the filler where the class is not clear.
@@ -344,31 +344,16 @@ fn read_layer(
         let blocks: Vec<usize> = (0..index.blocks.len()).filter(|b| index.segments(*b).iter().any(is_clear)).collect();
         account.blocks_decoded += blocks.len() as u64;
         account.blocks_spared += (index.blocks.len() - blocks.len()) as u64;
-        for_blocks(
-            raster,
-            &blocks,
-            &index,
-            effort,
-            |block, samples: &[T], width| {
-                let segments = index.segments(block);
-                let mut gathered = Vec::with_capacity(segments.iter().map(|s| s.len as usize).sum());
-                for s in segments {
-                    copy_segment(s, samples, width, raster.ratio, &mut gathered);
+        let mut spread = Vec::new();
+        for_blocks(raster, &blocks, &index, effort, |block, samples: &[T], width| {
+            for s in index.segments(block) {
+                let range = s.first as usize..(s.first + s.len) as usize;
+                let values = samples_of(s, samples, width, raster.ratio, &mut spread);
+                for ((o, v), c) in out[range.clone()].iter_mut().zip(values).zip(&class[range]) {
+                    *o = if *c == Class::Clear as u8 { *v } else { *o };
                 }
-                gathered
-            },
-            |block, gathered: Vec<T>| {
-                let mut rest = gathered.as_slice();
-                for s in index.segments(block) {
-                    let range = s.first as usize..(s.first + s.len) as usize;
-                    let (here, after) = rest.split_at(s.len as usize);
-                    rest = after;
-                    for ((o, v), c) in out[range.clone()].iter_mut().zip(here).zip(&class[range]) {
-                        *o = if *c == Class::Clear as u8 { *v } else { *o };
-                    }
-                }
-            },
-        )
+            }
+        })
     }
     let mut samples = Samples::filled(sample, filler, targets.pixels());
     match &mut samples {
@@ -392,30 +377,15 @@ fn read_mask(
     if rule.dilate_m <= 0.0 {
         let blocks: Vec<usize> = (0..index.blocks.len()).collect();
         account.blocks_decoded += blocks.len() as u64;
-        for_blocks(
-            raster,
-            &blocks,
-            &index,
-            effort,
-            |block, samples: &[u16], width| {
-                let segments = index.segments(block);
-                let mut values = Vec::with_capacity(segments.iter().map(|s| s.len as usize).sum());
-                for s in segments {
-                    copy_segment(s, samples, width, raster.ratio, &mut values);
+        let mut spread = Vec::new();
+        for_blocks(raster, &blocks, &index, effort, |block, samples: &[u16], width| {
+            for s in index.segments(block) {
+                let values = samples_of(s, samples, width, raster.ratio, &mut spread);
+                for (o, v) in class[s.first as usize..].iter_mut().zip(values) {
+                    *o = rule.table.class(*v);
                 }
-                values
-            },
-            |block, values: Vec<u16>| {
-                let mut rest = values.as_slice();
-                for s in index.segments(block) {
-                    let (here, after) = rest.split_at(s.len as usize);
-                    rest = after;
-                    for (o, v) in class[s.first as usize..].iter_mut().zip(here) {
-                        *o = rule.table.class(*v);
-                    }
-                }
-            },
-        )?;
+            }
+        })?;
         return Ok(class);
     }
 
@@ -434,19 +404,13 @@ fn read_mask(
     let mut dense = vec![Class::Nodata as u8; cols * rows];
     let blocks: Vec<usize> = (0..around.blocks.len()).collect();
     account.blocks_decoded += blocks.len() as u64;
-    for_blocks(
-        raster,
-        &blocks,
-        &around,
-        effort,
-        |_, samples: &[u16], _| samples.iter().map(|v| rule.table.class(*v)).collect::<Vec<u8>>(),
-        |block, classes: Vec<u8>| {
-            let (at, size) = window(raster, around.blocks[block]);
-            for (r, line) in classes.chunks_exact(size.0).enumerate() {
-                dense[(at.1 - top + r) * cols + at.0 - left..][..size.0].copy_from_slice(line);
-            }
-        },
-    )?;
+    for_blocks(raster, &blocks, &around, effort, |block, samples: &[u16], width| {
+        let (at, _) = window(raster, around.blocks[block]);
+        for (r, line) in samples.chunks_exact(width).enumerate() {
+            let to = &mut dense[(at.1 - top + r) * cols + at.0 - left..][..width];
+            to.iter_mut().zip(line).for_each(|(o, v)| *o = rule.table.class(*v));
+        }
+    })?;
     check(effort)?;
     let neighbours = Neighbourhood::new(&dense, cols);
     for block in 0..index.blocks.len() {

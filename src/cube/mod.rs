@@ -18,6 +18,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, BinaryArray, BinaryBuilder, RecordBatch, StringArray, UInt32Array};
+use arrow::buffer::{Buffer, OffsetBuffer};
 use arrow::datatypes::{DataType, SchemaRef};
 use serde::{Deserialize, Serialize};
 
@@ -356,14 +357,14 @@ impl Samples {
         }
     }
 
-    /// Little-endian bytes of a range.
-    fn bytes(&self, range: std::ops::Range<usize>) -> &[u8] {
+    /// Little-endian bytes, and how many a sample has. Nothing is copied.
+    fn into_bytes(self) -> (Buffer, usize) {
         #[cfg(target_endian = "big")]
         compile_error!("cube blobs are little endian; this machine would need a byte swap here");
         match self {
-            Samples::U16(v) => bytemuck::cast_slice(&v[range]),
-            Samples::I16(v) => bytemuck::cast_slice(&v[range]),
-            Samples::F32(v) => bytemuck::cast_slice(&v[range]),
+            Samples::U16(v) => (Buffer::from_vec(v), 2),
+            Samples::I16(v) => (Buffer::from_vec(v), 2),
+            Samples::F32(v) => (Buffer::from_vec(v), 4),
         }
     }
 
@@ -443,12 +444,27 @@ fn cube_schema(layers: &[CubeLayer]) -> SchemaRef {
     columnar::schema(fields)
 }
 
+/// One blob a parcel out of the bytes of all, from pixel `start` on; nothing is copied.
+fn blobs((bytes, width): &(Buffer, usize), start: usize, parcels: &[&BatchParcel]) -> Result<ArrayRef> {
+    let mut ends = vec![0i32];
+    let mut end = 0usize;
+    for parcel in parcels {
+        end += parcel.footprint.pixels() as usize * width;
+        ends.push(i32::try_from(end).map_err(|_| Error::Internal(format!("a row group of {end} bytes or more")))?);
+    }
+    let values = bytes.slice_with_length(start * width, end);
+    let array = BinaryArray::try_new(OffsetBuffer::new(ends.into()), values, None);
+    Ok(Arc::new(array.map_err(|e| Error::Internal(format!("pixels of a row group: {e}")))?))
+}
+
 /// Writes a cube file.
 ///
 /// # Errors
 /// The file system's answer.
-pub fn write(path: &Path, view: &View, pixels: &Pixels, facts: &SceneFacts) -> Result<()> {
-    let layers: Vec<CubeLayer> = pixels.layers.iter().map(|(l, _)| l.clone()).collect();
+pub fn write(path: &Path, view: &View, pixels: Pixels, facts: &SceneFacts) -> Result<()> {
+    let (layers, samples): (Vec<CubeLayer>, Vec<Samples>) = pixels.layers.into_iter().unzip();
+    let class = (Buffer::from_vec(pixels.class), 1);
+    let samples: Vec<(Buffer, usize)> = samples.into_iter().map(Samples::into_bytes).collect();
     let schema = cube_schema(&layers);
     let json = |v: serde_json::Result<String>| v.map_err(|e| Error::Internal(format!("cube metadata: {e}")));
     let metadata = [
@@ -461,23 +477,15 @@ pub fn write(path: &Path, view: &View, pixels: &Pixels, facts: &SceneFacts) -> R
     let mut start = 0;
     let batches = view.row_groups().into_iter().map(|members| {
         let parcels = &parcels[members];
-        let mut class = BinaryBuilder::new();
-        let mut columns: Vec<BinaryBuilder> = layers.iter().map(|_| BinaryBuilder::new()).collect();
-        for parcel in parcels {
-            let range = start..start + parcel.footprint.pixels() as usize;
-            class.append_value(&pixels.class[range.clone()]);
-            for (builder, (_, samples)) in columns.iter_mut().zip(&pixels.layers) {
-                builder.append_value(samples.bytes(range.clone()));
-            }
-            start = range.end;
-        }
         let mut arrays: Vec<ArrayRef> = vec![
             Arc::new(StringArray::from_iter_values(parcels.iter().map(|p| &p.id))),
             Arc::new(StringArray::from_iter_values(parcels.iter().map(|p| p.key.to_string()))),
             Arc::new(UInt32Array::from_iter_values(parcels.iter().map(|p| p.footprint.pixels()))),
-            Arc::new(class.finish()),
         ];
-        arrays.extend(columns.iter_mut().map(|c| Arc::new(c.finish()) as ArrayRef));
+        for column in std::iter::once(&class).chain(&samples) {
+            arrays.push(blobs(column, start, parcels)?);
+        }
+        start += parcels.iter().map(|p| p.footprint.pixels() as usize).sum::<usize>();
         columnar::batch(&schema, arrays)
     });
     columnar::write(path, &schema, batches, &metadata, Profile::Pixels)?;

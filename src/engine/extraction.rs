@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use super::plan::{Plan, PlannedScene, Task, bytes_per_pixel};
 use super::{Event, Progress, local};
 use crate::config::Settings;
-use crate::cube::extract::{Effort, MaskRule, Stop, Targets, extract, observe, split};
+use crate::cube::extract::{Effort, MaskRule, Observed, Stop, Targets, extract, observe, split};
 use crate::cube::{self, View, part};
 use crate::digest::Sha256;
 use crate::error::{Error, Quarantine, Result, Stage};
@@ -19,6 +19,12 @@ use crate::imagery::mask::MaskTable;
 
 /// A grid, the raster's window on it, and the views that a scene is extracted for.
 type TargetKey = (String, Window, Vec<Sha256>);
+
+/// What one scene's pixels say of the parcels of a view.
+struct Found {
+    observed: Vec<Observed>,
+    by_class: BTreeMap<String, u64>,
+}
 
 /// Targets that are kept for the next scene. Sentinel-2 tiles always cover the same window; Landsat scenes seldom do, and
 /// theirs must not pile up.
@@ -156,8 +162,9 @@ impl<'a> Extraction<'a> {
         self.spared.fetch_add(account.blocks_spared, Ordering::Relaxed);
         for (view, pixels) in targets.views().iter().zip(split(pixels, &targets)) {
             let path = scene.cube_path(self.root, view).ok_or_else(|| undigested(scene))?;
-            cube::write(&path, view, &pixels, &scene.facts)?;
-            self.observe(scene, view, &pixels, threads)?;
+            let found = self.observe(scene, view, &pixels, threads);
+            cube::write(&path, view, pixels, &scene.facts)?;
+            self.keep(scene, view, &found)?;
         }
         Ok(())
     }
@@ -170,16 +177,20 @@ impl<'a> Extraction<'a> {
         }
         for (view, path) in targets.views().iter().zip(&paths) {
             let (pixels, _) = cube::read(path, None)?;
-            self.observe(scene, view, &pixels, threads)?;
+            self.keep(scene, view, &self.observe(scene, view, &pixels, threads))?;
         }
         Ok(true)
     }
 
-    fn observe(&self, scene: &PlannedScene, view: &View, pixels: &cube::Pixels, threads: usize) -> Result<()> {
-        let path = scene.observations_path(self.root, view).ok_or_else(|| undigested(scene))?;
+    fn observe(&self, scene: &PlannedScene, view: &View, pixels: &cube::Pixels, threads: usize) -> Found {
         let observed = observe(view, pixels, &scene.layout.indices, threads);
+        Found { observed, by_class: part::by_class(&pixels.class) }
+    }
+
+    fn keep(&self, scene: &PlannedScene, view: &View, found: &Found) -> Result<()> {
+        let path = scene.observations_path(self.root, view).ok_or_else(|| undigested(scene))?;
         let names: Vec<String> = scene.layout.indices.iter().map(|(id, _)| id.clone()).collect();
-        part::write(&path, view, &names, &observed, &scene.facts, &part::by_class(&pixels.class))
+        part::write(&path, view, &names, &found.observed, &scene.facts, &found.by_class)
     }
 
     /// Scenes that were set aside, blocks decoded, blocks spared.

@@ -482,7 +482,8 @@ fn project(parcels: &ParcelSet, crs: &Crs) -> Vec<std::result::Result<MultiPolyg
         .collect()
 }
 
-/// Bytes that one footprint pixel of a scene needs while it is worked on: class, samples, their gathered copy, blobs.
+/// Bytes that one footprint pixel of a scene needs while it is worked on: class, samples, and a layer of them again while
+/// they are parted into views.
 pub fn bytes_per_pixel(layout: &Layout) -> u64 {
     let samples: u64 =
         layout.values.iter().map(|v| if v.sample == crate::gdal_io::SampleType::F32 { 4 } else { 2 }).sum();
