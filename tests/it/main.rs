@@ -6,6 +6,7 @@ mod catalog;
 mod ccdc;
 mod change;
 mod cli;
+mod cost;
 mod docs;
 mod faults;
 mod gaps;
