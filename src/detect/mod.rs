@@ -266,7 +266,7 @@ impl Judge {
                     &mut scratch.0,
                     &mut scratch.1,
                 ) {
-                    Ok(()) => Verdict::of(&scratch.1, 0.0),
+                    Ok(()) => Verdict::of(&scratch.1, f64::NAN),
                     Err(why) => Verdict::unjudged(why),
                 };
                 Some((each_pixel(stack, judge), None))
@@ -276,7 +276,7 @@ impl Judge {
                 let judge = |scratch: &mut (landtrendr::Scratch, Vec<PixelBreak>), values: &[&[f64]]| {
                     let (index, bands) = values.split_at(1);
                     match model.detect(index[0], bands, &mut scratch.0, &mut scratch.1) {
-                        Ok(()) => Verdict::of(&scratch.1, 0.0),
+                        Ok(()) => Verdict::of(&scratch.1, f64::NAN),
                         Err(why) => Verdict::unjudged(why),
                     }
                 };

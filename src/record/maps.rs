@@ -44,9 +44,12 @@ impl<'a> Maps<'a> {
         let (_, cells) = self.grids.entry(grid_id.to_owned()).or_insert_with(|| (lattice.clone(), BTreeMap::new()));
         for (place, verdict) in places.iter().zip(verdicts) {
             let first = verdict.breaks.first();
+            // A pixel that was judged and has neither break nor change of its own did not change.
+            let still = if verdict.unjudged.is_none() && verdict.magnitude.is_nan() { 0.0 } else { verdict.magnitude };
+            let change = first.map_or(still, |b| b.magnitude);
             cells.entry((place.row, place.col)).or_insert(Cell {
                 day: first.map_or(NO_DAY, |b| b.break_day.floor() as i32),
-                magnitude: first.map_or(verdict.magnitude, |b| b.magnitude) as f32,
+                magnitude: change as f32,
                 probability: if verdict.unjudged.is_some() {
                     f32::NAN
                 } else {
