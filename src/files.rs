@@ -129,7 +129,7 @@ impl Staging {
     }
 
     /// Where to write.
-    pub fn path(&self) -> &Path {
+    pub fn aside(&self) -> &Path {
         &self.staging
     }
 

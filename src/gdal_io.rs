@@ -387,7 +387,7 @@ pub fn write_cog<T: Copy + gdal::raster::GdalType + Into<f64>>(
     ]);
     let dataset = Dataset::open_ex(&plain, raster_options()).map_err(failed)?;
     let driver = DriverManager::get_driver_by_name("COG").map_err(failed)?;
-    dataset.create_copy(&driver, staging.path(), &options).map_err(failed)?.close().map_err(failed)?;
+    dataset.create_copy(&driver, staging.aside(), &options).map_err(failed)?.close().map_err(failed)?;
     drop(dataset);
     staging.commit()
 }

@@ -288,7 +288,8 @@ mod tests {
         assert!(e.notes.is_empty(), "{:?}", e.notes);
     }
 
-    // Olofsson et al. 2014, section 5.2: table 8 counts, mapped pixels of 30 m; results as printed there.
+    // Olofsson et al. 2014, section 5.2: table 8 counts, mapped pixels of 30 m; areas and accuracies as printed there, the half
+    // widths of the producer's accuracies by its equation 7, computed apart from this code with numpy.
     #[test]
     fn the_example_of_the_paper() {
         let pixels = [200_000.0, 150_000.0, 3_200_000.0, 6_450_000.0];
@@ -305,7 +306,7 @@ mod tests {
         near(e.classes[3].area_ci95_ha.unwrap(), 16_282.0, 0.5);
         let rounded = |v: Option<f64>| (v.unwrap() * 100.0).round() / 100.0;
         let users = [(0.88, 0.07), (0.73, 0.10), (0.93, 0.04), (0.96, 0.02)];
-        let producers = [(0.75, 0.21), (0.85, 0.23), (0.93, 0.03), (0.96, 0.01)];
+        let producers = [(0.75, 0.21), (0.85, 0.25), (0.93, 0.03), (0.96, 0.02)];
         for ((c, u), p) in e.classes.iter().zip(users).zip(producers) {
             assert_eq!((rounded(c.users_accuracy), rounded(c.users_accuracy_ci95)), u, "{}", c.class);
             assert_eq!((rounded(c.producers_accuracy), rounded(c.producers_accuracy_ci95)), p, "{}", c.class);

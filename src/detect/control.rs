@@ -35,10 +35,10 @@ impl ControlRule {
         if !(self.min_km >= 0.0 && self.min_km.is_finite()) {
             return Err(("min_km", self.min_km.to_string(), "0 or more kilometres"));
         }
-        if !(self.max_km > self.min_km) {
+        if self.max_km.is_nan() || self.max_km <= self.min_km {
             return Err(("max_km", self.max_km.to_string(), "more than min_km"));
         }
-        if !(self.min_pixels > 0.0) {
+        if self.min_pixels.is_nan() || self.min_pixels <= 0.0 {
             return Err(("min_pixels", self.min_pixels.to_string(), "more than 0 pixels"));
         }
         Ok(())

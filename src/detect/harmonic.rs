@@ -355,7 +355,7 @@ mod tests {
         let error = |i: usize| y[i] - rows[i].iter().zip(&b).map(|(x, b)| x * b).sum::<f64>();
         // Residuals are orthogonal to every column, and recursive residuals have their sum of squares.
         for column in 0..6 {
-            let sum: f64 = (0..60).map(|i| rows[i][column] * error(i)).sum();
+            let sum: f64 = rows.iter().enumerate().map(|(i, row)| row[column] * error(i)).sum();
             assert!(sum.abs() < 1e-12, "column {column}: {sum}");
         }
         let rss: f64 = (0..60).map(|i| error(i).powi(2)).sum();

@@ -23,11 +23,14 @@ struct Cell {
     probability: f32,
 }
 
+/// By row and column.
+type Cells = BTreeMap<(u32, u32), Cell>;
+
 /// Maps of one method, being collected.
 pub struct Maps<'a> {
     method: &'static str,
     kinds: &'a [MapKind],
-    grids: BTreeMap<String, (Lattice, BTreeMap<(u32, u32), Cell>)>,
+    grids: BTreeMap<String, (Lattice, Cells)>,
 }
 
 impl<'a> Maps<'a> {
@@ -41,7 +44,7 @@ impl<'a> Maps<'a> {
         if self.kinds.is_empty() {
             return;
         }
-        let (_, cells) = self.grids.entry(grid_id.to_owned()).or_insert_with(|| (lattice.clone(), BTreeMap::new()));
+        let (_, cells) = self.grids.entry(grid_id.to_owned()).or_insert_with(|| (lattice.clone(), Cells::new()));
         for (place, verdict) in places.iter().zip(verdicts) {
             let first = verdict.breaks.first();
             // A pixel that was judged and has neither break nor change of its own did not change.

@@ -118,6 +118,10 @@ pub struct Metrics {
     pub integral_index_d: f64,
 }
 
+/// A year counts as seen on both sides of its season when the smaller of rise and fall is this share of the larger. Our own
+/// choice: in a whole year of forest the two bases differ by much less.
+const SIDES: f64 = 0.6;
+
 /// Metrics of every calendar year that a series touches. A step's value stands for its middle, `step_days / 2` after its date.
 pub fn seasons(points: &[SeriesPoint], step_days: u32, params: &Params) -> Vec<Season> {
     points
@@ -153,6 +157,11 @@ fn metrics(year: &[SeriesPoint], observations: u32, step_days: u32, params: &Par
         return Err(Status::NoSeason);
     }
     let level = |base: f64| base + params.threshold * (peak_value - base);
+    // A series that begins or ends in mid-season has its lowest value there, and a crossing that is none.
+    let sides = [peak_value - base_before, peak_value - base_after];
+    if sides[0].min(sides[1]) < SIDES * sides[0].max(sides[1]) {
+        return Err(Status::Incomplete);
+    }
     // Positions in steps, with a fraction. A side without a rise has its base at the peak, and no crossing.
     let rise = level(base_before);
     let start = (0..peak).rev().find(|&i| values[i] < rise).map(|i| at(i, rise, values[i], values[i + 1]));
