@@ -354,10 +354,8 @@ mod tests {
         let b = fit.coefficients();
         let error = |i: usize| y[i] - rows[i].iter().zip(&b).map(|(x, b)| x * b).sum::<f64>();
         // Residuals are orthogonal to every column, and recursive residuals have their sum of squares.
-        for column in 0..6 {
-            let sum: f64 = rows.iter().enumerate().map(|(i, row)| row[column] * error(i)).sum();
-            assert!(sum.abs() < 1e-12, "column {column}: {sum}");
-        }
+        let products = (0..60).fold([0.0; 6], |sums, i| std::array::from_fn(|c| sums[c] + rows[i][c] * error(i)));
+        assert!(products.iter().all(|sum| sum.abs() < 1e-12), "{products:?}");
         let rss: f64 = (0..60).map(|i| error(i).powi(2)).sum();
         assert!((rss / residuals - 1.0).abs() < 1e-12);
         // The leverages of the rows sum to the number of columns; standard errors follow from those of unit vectors.

@@ -185,10 +185,7 @@ fn modis_series_of_the_reference_package_are_equal() {
         model.advance(&mut state, 0, &values);
         let verdict = model.verdict(&state, &mut scratch, &mut Vec::new()).unwrap();
         let ours = verdict.found.map_or(f64::NAN, |b| axis.year(b.detected));
-        assert!(
-            ours.is_nan() == number(expected).is_nan() && (ours.is_nan() || (ours - number(expected)).abs() <= 1e-9),
-            "{line}: {ours}"
-        );
+        assert!(close(ours, number(expected), 1e-12) || (ours.is_nan() && number(expected).is_nan()), "{line}: {ours}");
         assert!(close(verdict.magnitude, number(magnitude), 1e-6), "{line}: {}", verdict.magnitude);
         assert!((axis.year(verdict.history_first) - number(from)).abs() < 1e-9, "{line}: history");
         assert!(axis.year(start as usize - steps[0] as usize - 1) - number(to) < 1e-9, "{line}: history");
