@@ -10,7 +10,7 @@ use gdal::spatial_ref::{AxisMappingStrategy, SpatialRef};
 use gdal::vector::{Feature, FieldDefn, Geometry, LayerAccess, LayerOptions, OGRFieldType, OGRwkbGeometryType};
 use serde_json::Value;
 
-use crate::support::{Outcome, PLAIN, Project, lintan};
+use crate::support::{CONFIG, DATES, Outcome, PLAIN, Project, lintan};
 
 const EXAMPLE: &str = "map_class,change,stable,mapped_area_ha\nchange,44,6,180\nstable,3,97,2820\n";
 
@@ -421,4 +421,42 @@ fn bad_points_and_maps_are_named() {
         .expect(2, &["bfast_monitor_magnitude.tif", "does not exist", "run again"]);
     fs::remove_dir_all(project.out()).unwrap();
     points(&project, "points.csv", &[]).expect(2, &["maps: found none", "[output]"]);
+}
+
+/// The program's own maps: points that repeat what they show find no error.
+#[test]
+fn the_maps_of_a_run_are_understood() {
+    let project = Project::romania(&format!("{CONFIG}maps = [\"break_date\", \"magnitude\"]\n"), &DATES);
+    project.run(&[]);
+    let folders: Vec<_> = fs::read_dir(project.out().join("maps")).unwrap().map(|e| e.unwrap().path()).collect();
+    let [folder] = folders.as_slice() else { panic!("{folders:?}") };
+    let read = |kind: &str| {
+        let dataset = gdal::Dataset::open(folder.join(format!("two_date_{kind}.tif"))).unwrap();
+        let (size, transform) = (dataset.raster_size(), dataset.geo_transform().unwrap());
+        let band = dataset.rasterband(1).unwrap();
+        (band.read_as::<f64>((0, 0), size, size, None).unwrap().data().to_vec(), size.0, transform)
+    };
+    let (dates, cols, t) = read("break_date");
+    let (magnitudes, ..) = read("magnitude");
+    let (mut text, mut counts) = ("x,y,crs,reference_class\n".to_owned(), [0_u32; 2]);
+    for (i, (date, magnitude)) in dates.iter().zip(&magnitudes).enumerate() {
+        let class = match (*date == f64::from(NONE), magnitude.is_nan()) {
+            (false, _) => 0,
+            (true, false) => 1,
+            (true, true) => continue,
+        };
+        counts[class] += 1;
+        if counts[class] <= 20 {
+            let (x, y) = (t[0] + t[1] * ((i % cols) as f64 + 0.5), t[3] + t[5] * ((i / cols) as f64 + 0.5));
+            writeln!(text, "{x},{y},EPSG:3035,{}", ["disturbed", "stable"][class]).unwrap();
+        }
+    }
+    project.write("points.csv", &text);
+    let json = points(&project, "points.csv", &["--format", "json"]).expect(0, &[]).json();
+    assert_eq!(json["matrix"]["counts"], serde_json::json!([[20, 0], [0, 20]]));
+    assert_eq!(json["overall_accuracy"], 1.0);
+    for (i, n) in counts.into_iter().enumerate() {
+        // The grid's projection keeps areas.
+        near(&json["classes"][i]["mapped_area_ha"], f64::from(n) * t[1] * -t[5] / 1e4, 2e-5 * f64::from(n) * 0.01);
+    }
 }
