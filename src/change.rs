@@ -168,8 +168,8 @@ impl Changes<'_> {
             && kept.looks < block.looks.len()
         {
             let made = outcomes.iter_mut().map(|o| {
-                let pixels = o.states.take()?;
-                Some((o.ordinal, ParcelState { seen: o.seen.clone(), pixels }))
+                let states = o.states.take()?;
+                Some((o.ordinal, ParcelState { seen: o.seen.clone(), states }))
             });
             // Without a single pass to be judged the history may still grow, and there is nothing to keep.
             if let Some(parcels) = made.collect::<Option<BTreeMap<_, _>>>() {
@@ -202,7 +202,7 @@ impl Changes<'_> {
         let kept_here = kept.parcels.get(&ordinal);
         let mut seen = kept_here.map_or_else(Vec::new, |k| k.seen.clone());
         seen.extend(values.seen(ordinal, UNSEEN));
-        let before = kept_here.map_or(&[][..], |k| &k.pixels);
+        let before = kept_here.map_or(&[][..], |k| &k.states);
         let Some((verdicts, states)) = judge.pixels(&stack, kept.looks, before) else { return Ok(None) };
         let judged = places.iter().zip(&verdicts).filter(|(_, v)| v.unjudged.is_none());
         let judged_px = judged.fold(0.0, |sum, (p, _)| sum + p.weight);

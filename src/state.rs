@@ -26,8 +26,8 @@ pub const UNSEEN: u8 = u8::MAX;
 pub struct ParcelState {
     /// For each pass: which of its scenes saw the parcel clear, or [`UNSEEN`].
     pub seen: Vec<u8>,
-    /// One state a pixel.
-    pub pixels: Vec<PixelState>,
+    /// One state a pixel, or one for all of them, as the method has it.
+    pub states: Vec<PixelState>,
 }
 
 /// What is kept of a block.
@@ -41,10 +41,10 @@ pub struct Kept {
 
 fn schema() -> SchemaRef {
     columnar::schema(vec![
-        field("footprint_key", DataType::Utf8, false, "1", "footprint whose pixels follow, in its order"),
-        field("pixels", DataType::UInt32, false, "pixel", "number of pixels"),
+        field("footprint_key", DataType::Utf8, false, "1", "footprint whose states follow"),
+        field("states_held", DataType::UInt32, false, "1", "number of states: one a pixel, or one for the parcel"),
         field("seen", DataType::Binary, false, "1", "for each pass the scene that saw the parcel clear, 255 for none"),
-        field("states", DataType::Binary, false, "1", "for each pixel its length as little-endian u32, then its state"),
+        field("states", DataType::Binary, false, "1", "each state: its length as little-endian u32, then its bytes"),
     ])
 }
 
@@ -94,24 +94,23 @@ fn read(path: &Path, block: &Block, identities: &[String]) -> Result<Option<Kept
     let mut kept = Kept { looks: taken.len(), parcels: BTreeMap::new() };
     for rows in reader.read(None, None)? {
         let keys: &StringArray = column(&rows, "footprint_key", path)?;
-        let pixels: &UInt32Array = column(&rows, "pixels", path)?;
+        let held: &UInt32Array = column(&rows, "states_held", path)?;
         let seen: &BinaryArray = column(&rows, "seen", path)?;
         let states: &BinaryArray = column(&rows, "states", path)?;
         for i in 0..rows.num_rows() {
             let Some(ordinal) = by_key.get(keys.value(i)) else { return Err(damaged("a footprint of another block")) };
             let mut left = states.value(i);
-            let mut list = Vec::with_capacity(pixels.value(i) as usize);
+            let mut list = Vec::with_capacity(held.value(i) as usize);
             while let Some((size, rest)) = left.split_first_chunk::<4>() {
                 let size = u32::from_le_bytes(*size) as usize;
                 let state = rest.get(..size).ok_or_else(|| damaged("a state that is cut off"))?;
                 list.push(PixelState::from(state.to_vec()));
                 left = &rest[size..];
             }
-            let whole = batch.parcels[*ordinal].footprint.pixels() as usize;
-            if list.len() != whole || seen.value(i).len() != taken.len() || !left.is_empty() {
-                return Err(damaged("states of another number of pixels or passes"));
+            if list.len() != held.value(i) as usize || seen.value(i).len() != taken.len() || !left.is_empty() {
+                return Err(damaged("another number of states or passes"));
             }
-            kept.parcels.insert(*ordinal, ParcelState { seen: seen.value(i).to_vec(), pixels: list });
+            kept.parcels.insert(*ordinal, ParcelState { seen: seen.value(i).to_vec(), states: list });
         }
     }
     if kept.parcels.len() != block.parcels.len() {
@@ -131,7 +130,7 @@ pub fn save(path: &Path, block: &Block, identities: &[String], parcels: &BTreeMa
     for parcel in parcels.values() {
         seen.append_value(&parcel.seen);
         bytes.clear();
-        for state in &parcel.pixels {
+        for state in &parcel.states {
             let state = state.bytes();
             bytes.extend(u32::try_from(state.len()).unwrap_or(u32::MAX).to_le_bytes());
             bytes.extend(state);
@@ -141,7 +140,7 @@ pub fn save(path: &Path, block: &Block, identities: &[String], parcels: &BTreeMa
     let keys = parcels.keys().map(|p| batch.parcels[*p].key.to_string());
     let columns: Vec<ArrayRef> = vec![
         Arc::new(StringArray::from_iter_values(keys)),
-        Arc::new(UInt32Array::from_iter_values(parcels.values().map(|p| p.pixels.len() as u32))),
+        Arc::new(UInt32Array::from_iter_values(parcels.values().map(|p| p.states.len() as u32))),
         Arc::new(seen.finish()),
         Arc::new(states.finish()),
     ];
