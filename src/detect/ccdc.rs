@@ -34,12 +34,13 @@
 //! duality gap, 1000 rounds at most), which stops short of the minimum: another solver would give other coefficients. This one
 //! takes the same rounds, on X'X and X'y instead of residuals and for all bands at once, so that results differ by rounding
 //! alone. On 2841 series (2500 pixels of a Sentinel-2 stack, 5 of Landsat, 336 simulated) days, counts and codes of all
-//! segments are equal but for (a), and coefficients, RMSE and magnitudes differ by 5e-13 of the RMSE in the median and by
-//! 3e-11 at most; a test prints the distribution. Two places are not determined by the rules: (a) a T-mask window of exactly
-//! 365 days, in which its two cycles are one and the same: the reference inverts a singular matrix, and its leverages are
-//! rounding noise. Here the second cycle drops out. 13 of those 2500 pixels come out with other segments for that, none with
-//! another break; with the leverages of the distinct columns put into the reference, all are equal. (b) Of observations
-//! equally near in the season the earliest come first here; there a sorting algorithm decides.
+//! segments are equal but for (a), and so are coefficients, RMSE and magnitudes: they differ by 5e-13 of the RMSE in the
+//! median and by 3e-11 at most; a test prints the distribution. Two places are not determined by the rules: (a) a T-mask
+//! window of exactly 365 days, in which its two cycles are one and the same: the reference inverts a singular matrix, and
+//! its leverages are rounding noise. Here the second cycle drops out. 14 of those 2500 pixels come out otherwise for that (13
+//! with other days or counts of segments, one with other coefficients alone), none with another break; with the leverages of
+//! the distinct columns put into the reference, these 14 are equal, too. (b) Of observations equally near in the season the
+//! earliest come first here; there a sorting algorithm decides.
 //!
 //! # Not here
 //! The procedures for permanent snow and for too few clear observations choose by classes of pixels; values that come here are

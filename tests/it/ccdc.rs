@@ -192,7 +192,7 @@ fn shared(relative: &str) -> Option<PathBuf> {
     Some(path)
 }
 
-/// Every pixel of the Romanian stack at 20 m. In 13 of 2500 a window of exactly 365 days makes a matrix of the T-mask
+/// Segments of every pixel of the Romanian stack at 20 m. In 13 of 2500 a window of exactly 365 days makes a matrix of the T-mask
 /// singular, and pyccd's result hangs on rounding; these equal pyccd with the leverages of the columns that differ.
 #[test]
 fn romania_equals_pyccd_pixel_by_pixel() {
