@@ -46,6 +46,9 @@ pub struct Observe {
     /// Bring Sentinel-2 ("hls") or Landsat 5 and 7 ("roy2016-rma") to Landsat 8's bandpass, or leave reflectance as measured
     /// ("none").
     pub bandpass: Bandpasses,
+    /// Bring reflectance to a view from straight above, the sun left where it is; scenes that do not tell where the satellite
+    /// stood are set aside.
+    pub nbar: bool,
     /// Observations that see a smaller share of the whole parcel are kept in the table, and enter neither series nor carbon.
     pub min_clear_fraction: f64,
 }
@@ -58,6 +61,7 @@ impl Default for Observe {
             scl_clear: vec![4, 5, 6],
             mask_dilate_m: 0.0,
             bandpass: Bandpasses::default(),
+            nbar: false,
             min_clear_fraction: 0.7,
         }
     }

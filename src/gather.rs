@@ -311,9 +311,8 @@ impl<'a> Gather<'a> {
 pub fn index_values(pixels: &cube::Pixels, source: &Source) -> Vec<f64> {
     let n = pixels.class.len();
     let physical = |layer: &usize| {
-        let (layer, samples) = &pixels.layers[*layer];
         let mut out = Vec::new();
-        samples.physical(0..n, &pixels.class, layer, &mut out);
+        pixels.physical(0..n, *layer, &mut out);
         out
     };
     match source {

@@ -17,6 +17,7 @@ use crate::engine::extraction::Extraction;
 use crate::engine::plan::{OBSERVATION_VERSION, Plan, plan};
 use crate::error::{Error, Quarantine, Result, Stage, Subject};
 use crate::gdal_io;
+use crate::imagery::brdf;
 use crate::index;
 use crate::parcel::{Note, Topic};
 use crate::record::manifest::{self, Manifest, ParcelSummary, SceneRecord};
@@ -175,7 +176,7 @@ pub fn run(settings: &Settings, behaviour: &Behaviour) -> Result<Summary> {
         }),
         citations: citations(settings),
         inputs: all_inputs(settings, &plan, &inputs)?,
-        scenes: pool.install(|| scene_records(&plan, &used, store.root()))?,
+        scenes: pool.install(|| scene_records(settings, &plan, &used, store.root()))?,
         duplicates: plan.duplicates.clone(),
         calendar: plan.calendar.clone(),
         quarantined: quarantined.clone(),
@@ -259,6 +260,9 @@ fn citations(settings: &Settings) -> Vec<String> {
         .collect();
     let sets = options.observe.bandpass.sets();
     works.extend(sets.iter().map(|set| format!("bandpass {}: {}", set.name(), set.citation())));
+    if options.observe.nbar {
+        works.push(format!("nbar: {}", brdf::CITATION));
+    }
     works.push("series: Eilers 2003, Analytical Chemistry 75:3631-3636".into());
     works.push("area: Karney 2013, Journal of Geodesy 87:43-55".into());
     if options.biomass.tier1_cover.is_some() {
@@ -279,7 +283,7 @@ fn all_inputs(settings: &Settings, plan: &Plan, inputs: &Inputs) -> Result<Vec<m
     Ok(all.into_iter().collect())
 }
 
-fn scene_records(plan: &Plan, used: &[usize], root: &Path) -> Result<Vec<SceneRecord>> {
+fn scene_records(settings: &Settings, plan: &Plan, used: &[usize], root: &Path) -> Result<Vec<SceneRecord>> {
     used.par_iter()
         .map(|s| {
             let scene = &plan.scenes[*s];
@@ -306,6 +310,7 @@ fn scene_records(plan: &Plan, used: &[usize], root: &Path) -> Result<Vec<SceneRe
                 baseline: scene.scene.baseline.clone(),
                 grid_id: scene.facts.grid_id.clone(),
                 layers: layers.collect(),
+                angles: settings.options.observe.nbar.then(|| scene.scene.angles.record()),
                 indices_missing: scene.layout.missing.clone(),
                 pixels_by_class: classes,
             })

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rayon::prelude::*;
 
 use super::layout::{LayerRaster, Layout, Source};
-use super::{CubeLayer, Pixels, Samples, View};
+use super::{CubeLayer, Factors, Pixels, Samples, View};
 use crate::error::{Reason, SceneFault};
 use crate::gdal_io::{Blocks, Readable, SampleType};
 use crate::geo::coverage::Footprint;
@@ -244,7 +244,7 @@ pub fn extract(
     for class in &class {
         account.by_class[usize::from(*class)] += 1;
     }
-    Ok((Pixels { class, layers }, account))
+    Ok((Pixels { class, layers, factors: Factors::default() }, account))
 }
 
 /// Part of a block list for one worker, with its own handle on the raster.
@@ -529,8 +529,8 @@ fn observe_parcel(
     let any_clear = class.contains(&(Class::Clear as u8));
     if any_clear {
         buffers.bands.resize_with(pixels.layers.len(), Vec::new);
-        for ((layer, samples), band) in pixels.layers.iter().zip(&mut buffers.bands) {
-            samples.physical(range.clone(), class, layer, band);
+        for (layer, band) in buffers.bands.iter_mut().enumerate() {
+            pixels.physical(range.clone(), layer, band);
         }
     }
     let Buffers { bands, index, scratch } = buffers;
@@ -576,6 +576,8 @@ pub fn split(pixels: Pixels, targets: &Targets) -> Vec<Pixels> {
                     (layer.clone(), part)
                 })
                 .collect(),
+            // They come with the views.
+            factors: Factors::default(),
         })
         .collect()
 }

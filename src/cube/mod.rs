@@ -408,6 +408,35 @@ impl Samples {
     }
 }
 
+/// What the physical values of each parcel are multiplied with, after calibration: nothing, or one factor a layer.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Factors {
+    /// Where the pixels of each parcel end, and its factors in layer order.
+    parcels: Vec<(usize, Vec<f64>)>,
+}
+
+impl Factors {
+    /// Adds the next parcel, of so many pixels.
+    pub fn push(&mut self, pixels: usize, factors: Vec<f64>) {
+        let start = self.parcels.last().map_or(0, |(end, _)| *end);
+        self.parcels.push((start + pixels, factors));
+    }
+
+    /// Multiplies the values of one layer over a range of pixels.
+    fn apply(&self, range: std::ops::Range<usize>, layer: usize, values: &mut [f64]) {
+        let first = self.parcels.partition_point(|(end, _)| *end <= range.start);
+        let mut at = range.start;
+        for (end, factors) in &self.parcels[first..] {
+            let stop = (*end).min(range.end);
+            if at >= stop {
+                break;
+            }
+            values[at - range.start..stop - range.start].iter_mut().for_each(|v| *v *= factors[layer]);
+            at = stop;
+        }
+    }
+}
+
 /// Pixels of one scene over one batch.
 #[derive(Debug, Clone)]
 pub struct Pixels {
@@ -415,6 +444,17 @@ pub struct Pixels {
     pub class: Vec<u8>,
     /// Samples of each layer, in the same order.
     pub layers: Vec<(CubeLayer, Samples)>,
+    /// What physical values are multiplied with.
+    pub factors: Factors,
+}
+
+impl Pixels {
+    /// Physical values of a layer over a range of pixels into `out`: NaN where not clear or no measurement.
+    pub fn physical(&self, range: std::ops::Range<usize>, layer: usize, out: &mut Vec<f64>) {
+        let (description, samples) = &self.layers[layer];
+        samples.physical(range.clone(), &self.class[range.clone()], description, out);
+        self.factors.apply(range, layer, out);
+    }
 }
 
 /// Facts about the scene that a cube file carries.
@@ -430,7 +470,10 @@ pub struct SceneFacts {
     pub grid_id: String,
 }
 
-fn cube_schema(layers: &[CubeLayer]) -> SchemaRef {
+/// Column of a cube file whose values are multiplied with factors.
+const FACTORS: &str = "factors";
+
+fn cube_schema(layers: &[CubeLayer], with_factors: bool) -> SchemaRef {
     let mut fields = vec![
         field("parcel_id", DataType::Utf8, false, "1", "parcel"),
         field("footprint_key", DataType::Utf8, false, "1", "footprint whose pixels follow, in its order"),
@@ -440,6 +483,11 @@ fn cube_schema(layers: &[CubeLayer]) -> SchemaRef {
     for layer in layers {
         let description = format!("{}: digital numbers, little endian; see lintan.layers", layer.asset);
         fields.push(field(&layer.name, DataType::Binary, false, "1", &description));
+    }
+    if with_factors {
+        let description =
+            "what the physical values of each layer are multiplied with, little-endian f64, in layer order";
+        fields.push(field(FACTORS, DataType::Binary, false, "1", description));
     }
     columnar::schema(fields)
 }
@@ -465,7 +513,8 @@ pub fn write(path: &Path, view: &View, pixels: Pixels, facts: &SceneFacts) -> Re
     let (layers, samples): (Vec<CubeLayer>, Vec<Samples>) = pixels.layers.into_iter().unzip();
     let class = (Buffer::from_vec(pixels.class), 1);
     let samples: Vec<(Buffer, usize)> = samples.into_iter().map(Samples::into_bytes).collect();
-    let schema = cube_schema(&layers);
+    let factors = pixels.factors.parcels;
+    let schema = cube_schema(&layers, !factors.is_empty());
     let json = |v: serde_json::Result<String>| v.map_err(|e| Error::Internal(format!("cube metadata: {e}")));
     let metadata = [
         ("lintan.version", env!("CARGO_PKG_VERSION").to_owned()),
@@ -476,6 +525,7 @@ pub fn write(path: &Path, view: &View, pixels: Pixels, facts: &SceneFacts) -> Re
     let parcels: Vec<&BatchParcel> = view.parcels().map(|(_, p)| p).collect();
     let mut start = 0;
     let batches = view.row_groups().into_iter().map(|members| {
+        let factors = factors.get(members.clone());
         let parcels = &parcels[members];
         let mut arrays: Vec<ArrayRef> = vec![
             Arc::new(StringArray::from_iter_values(parcels.iter().map(|p| &p.id))),
@@ -484,6 +534,10 @@ pub fn write(path: &Path, view: &View, pixels: Pixels, facts: &SceneFacts) -> Re
         ];
         for column in std::iter::once(&class).chain(&samples) {
             arrays.push(blobs(column, start, parcels)?);
+        }
+        if let Some(factors) = factors.filter(|f| !f.is_empty()) {
+            let bytes = |(_, f): &(usize, Vec<f64>)| f.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>();
+            arrays.push(Arc::new(BinaryArray::from_iter_values(factors.iter().map(bytes))));
         }
         start += parcels.iter().map(|p| p.footprint.pixels() as usize).sum::<usize>();
         columnar::batch(&schema, arrays)
@@ -506,8 +560,20 @@ pub fn read(path: &Path, group: Option<usize>) -> Result<(Pixels, SceneFacts)> {
     let batches: Vec<RecordBatch> = reader.read(group.map(|g| vec![g]), None)?;
     let mut class = Vec::new();
     let mut blobs: Vec<Vec<u8>> = vec![Vec::new(); layers.len()];
+    let mut factors = Factors::default();
     for batch in &batches {
         let counts: &UInt32Array = column(batch, "pixels", path)?;
+        if batch.schema().column_with_name(FACTORS).is_some() {
+            let c: &BinaryArray = column(batch, FACTORS, path)?;
+            for i in 0..c.len() {
+                let (numbers, rest) = c.value(i).as_chunks::<8>();
+                if numbers.len() != layers.len() || !rest.is_empty() {
+                    let found = c.value(i).len();
+                    return Err(damaged(format!("{found} bytes of {FACTORS} in row {i} for {} layers", layers.len())));
+                }
+                factors.push(counts.value(i) as usize, numbers.iter().map(|b| f64::from_le_bytes(*b)).collect());
+            }
+        }
         // Every blob has a sample for every pixel, or what follows would be counted to the wrong parcel.
         let take = |name: &str, bytes: usize, blob: &mut Vec<u8>| -> Result<()> {
             let c: &BinaryArray = column(batch, name, path)?;
@@ -533,5 +599,5 @@ pub fn read(path: &Path, group: Option<usize>) -> Result<(Pixels, SceneFacts)> {
             (layer, samples)
         })
         .collect();
-    Ok((Pixels { class, layers }, facts))
+    Ok((Pixels { class, layers, factors }, facts))
 }

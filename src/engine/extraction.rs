@@ -10,12 +10,13 @@ use super::plan::{Plan, PlannedScene, Task, bytes_per_pixel};
 use super::{Event, Progress, local};
 use crate::config::Settings;
 use crate::cube::extract::{Effort, MaskRule, Observed, Stop, Targets, extract, observe, split};
-use crate::cube::{self, View, part};
+use crate::cube::layout::LayerRaster;
+use crate::cube::{self, Factors, View, part};
 use crate::digest::Sha256;
 use crate::error::{Error, Quarantine, Result, Stage};
 use crate::geo::grid::Window;
-use crate::imagery::Scene;
 use crate::imagery::mask::MaskTable;
+use crate::imagery::{Band, Layer, Scene};
 
 /// A grid, the raster's window on it, and the views that a scene is extracted for.
 type TargetKey = (String, Window, Vec<Sha256>);
@@ -160,7 +161,8 @@ impl<'a> Extraction<'a> {
         };
         self.decoded.fetch_add(account.blocks_decoded, Ordering::Relaxed);
         self.spared.fetch_add(account.blocks_spared, Ordering::Relaxed);
-        for (view, pixels) in targets.views().iter().zip(split(pixels, &targets)) {
+        for (view, mut pixels) in targets.views().iter().zip(split(pixels, &targets)) {
+            pixels.factors = self.factors(scene, view);
             let path = scene.cube_path(self.root, view).ok_or_else(|| undigested(scene))?;
             let found = self.observe(scene, view, &pixels, threads);
             cube::write(&path, view, pixels, &scene.facts)?;
@@ -180,6 +182,20 @@ impl<'a> Extraction<'a> {
             self.keep(scene, view, &self.observe(scene, view, &pixels, threads))?;
         }
         Ok(true)
+    }
+
+    /// What brings the parcels of a view to a view from straight above: the angles in the middle of the rectangle around each.
+    fn factors(&self, scene: &PlannedScene, view: &View) -> Factors {
+        let mut factors = Factors::default();
+        let Some(grid) = self.plan.grids.get(&scene.facts.grid_id).filter(|_| scene.nbar) else { return factors };
+        let band = |r: &LayerRaster| if let Layer::Band(band) = r.layer { Some(band) } else { None };
+        let bands: Vec<Option<Band>> = scene.layout.values.iter().map(band).collect();
+        for (_, parcel) in view.parcels() {
+            let [x_min, y_min, x_max, y_max] = grid.lattice.grid(&parcel.window).bounds();
+            let middle = (f64::midpoint(x_min, x_max), f64::midpoint(y_min, y_max));
+            factors.push(parcel.footprint.pixels() as usize, scene.scene.angles.factors(middle, &bands));
+        }
+        factors
     }
 
     fn observe(&self, scene: &PlannedScene, view: &View, pixels: &cube::Pixels, threads: usize) -> Found {

@@ -21,6 +21,7 @@ use crate::geo::coverage::lattice_footprint;
 use crate::geo::crs::{Crs, Transform, share};
 use crate::geo::grid::Window;
 use crate::geo::lattice::Lattice;
+use crate::imagery::angles::Angles;
 use crate::imagery::calendar::{self, Track};
 use crate::imagery::catalog::{self, Duplicate};
 use crate::imagery::sensor::{MaskLayout, Sensors};
@@ -46,6 +47,8 @@ pub struct PlannedScene {
     pub key: Option<Sha256>,
     /// Files that it is read from.
     pub inputs: Vec<Input>,
+    /// True where its reflectance is brought to a view from straight above.
+    pub nbar: bool,
     /// What it sees of each batch, in batch order.
     pub views: Vec<Arc<View>>,
 }
@@ -157,7 +160,8 @@ pub fn plan(
         });
     }
     let sensors = Sensors::builtin()?;
-    let catalog = catalog::read_again(&options.scenes, &settings.base, &sensors, &inputs.products)?;
+    let catalog =
+        catalog::read_again(&options.scenes, &settings.base, &sensors, &inputs.products, options.observe.nbar)?;
     let mut quarantined = parcels.quarantined.clone();
     for bad in catalog.bad {
         quarantined.push(Quarantine::scene(&bad.id, Stage::Catalog, bad.fault.reason, &bad.source, bad.fault.message));
@@ -279,6 +283,31 @@ struct SceneKey<'a> {
     layers: Vec<(CubeLayer, u32, Option<u8>, Sha256)>,
     mask: Option<(u32, Sha256, &'a [u8], f64)>,
     saturation: Option<(u32, Sha256)>,
+    /// Where reflectance is brought to a view from straight above.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    nbar: Option<(u32, &'a Angles)>,
+}
+
+/// Raise when the factors change for the same angles.
+const NBAR_VERSION: u32 = 1;
+
+/// True where a scene's reflectance is to be brought to a view from straight above: it is wanted, and there is something to
+/// bring there. An index that somebody else computed is left as it is.
+fn is_corrected(scene: &Scene, layout: &Layout, wanted: bool) -> std::result::Result<bool, crate::error::SceneFault> {
+    if !wanted || !layout.values.iter().any(|v| matches!(v.layer, Layer::Band(_))) {
+        return Ok(false);
+    }
+    match &scene.angles {
+        Angles::Nadir => Ok(false),
+        Angles::Scene(_) | Angles::Grid(_) => Ok(true),
+        Angles::Unknown(why) => Err(crate::error::SceneFault::new(
+            Reason::BadMetadata,
+            format!(
+                "{why}; without them reflectance cannot be brought to a view from straight above: complete the metadata, or \
+                     set `nbar = false` under [observe] for all scenes"
+            ),
+        )),
+    }
 }
 
 fn plan_scene(
@@ -289,6 +318,7 @@ fn plan_scene(
     digest_all: bool,
 ) -> std::result::Result<PlannedScene, ScenePlanError> {
     let layout = lay_out(&scene, wanted).map_err(ScenePlanError::Fault)?;
+    let nbar = is_corrected(&scene, &layout, settings.options.observe.nbar).map_err(ScenePlanError::Fault)?;
     let lattice = Lattice::of(&layout.grid);
     let facts = SceneFacts {
         scene_id: scene.id.clone(),
@@ -371,7 +401,16 @@ fn plan_scene(
         None => None,
     };
     let sensor = scene.spec.digest;
-    let key = SceneKey { version: CUBE_VERSION, facts: &facts, window, sensor, layers, mask, saturation };
+    let key = SceneKey {
+        version: CUBE_VERSION,
+        facts: &facts,
+        window,
+        sensor,
+        layers,
+        mask,
+        saturation,
+        nbar: nbar.then_some((NBAR_VERSION, &scene.angles)),
+    };
     let key = if complete { Some(Sha256::of_json(&key).map_err(ScenePlanError::Error)?) } else { None };
     // Pixels against the catalog's word: once for the same files and the same word.
     let agreed = key
@@ -383,7 +422,7 @@ fn plan_scene(
             inputs.note(&fact);
         }
     }
-    Ok(PlannedScene { layout: Arc::new(layout), window, facts, key, inputs: listed, views: Vec::new(), scene })
+    Ok(PlannedScene { layout: Arc::new(layout), window, facts, key, inputs: listed, nbar, views: Vec::new(), scene })
 }
 
 /// Grids of the scenes, with the footprints of the parcels that touch them; and which parcels touch any.

@@ -20,6 +20,10 @@ use std::f64::consts::{FRAC_PI_2, FRAC_PI_4, PI};
 
 use super::Band;
 
+/// Where it comes from.
+pub const CITATION: &str = "Roy et al. 2016, Remote Sensing of Environment 176:255-271; red edge: Roy et al. 2017, Remote Sensing \
+                            of Environment 199:25-38";
+
 /// Weights of a band: isotropic, volumetric, geometric.
 pub fn weights(band: Band) -> (f64, f64, f64) {
     match band {

@@ -96,6 +96,7 @@ mod tests {
             tile: tile.map(str::to_owned),
             part: None,
             stated: None,
+            angles: crate::imagery::angles::Angles::Nadir,
             offset_from: OffsetSource::Product,
             assets: BTreeMap::new(),
             metadata: Vec::new(),

@@ -113,6 +113,7 @@ struct Reading<'a> {
     source: &'a (dyn Fn(&Path) -> String + Sync),
     known: &'a Known,
     about: &'a str,
+    with_angles: bool,
 }
 
 /// What came of a candidate: scenes, more JSON files to look into, and what to remember.
@@ -128,14 +129,21 @@ struct Read {
 /// # Errors
 /// A configured path does not exist or cannot be listed, or nothing at all looks like a scene.
 pub fn read(params: &Params, base: &Path, sensors: &Sensors) -> Result<Catalog> {
-    read_again(params, base, sensors, &Known::default())
+    read_again(params, base, sensors, &Known::default(), false)
 }
 
-/// As [`read`], without parsing again what is known and has not changed; `known` learns what there is now.
+/// As [`read`], without parsing again what is known and has not changed; `known` learns what there is now. `with_angles` reads
+/// where sun and satellite stood from products that keep it in a file of its own.
 ///
 /// # Errors
 /// As [`read`].
-pub fn read_again(params: &Params, base: &Path, sensors: &Sensors, known: &Known) -> Result<Catalog> {
+pub fn read_again(
+    params: &Params,
+    base: &Path,
+    sensors: &Sensors,
+    known: &Known,
+    with_angles: bool,
+) -> Result<Catalog> {
     let mut candidates = Vec::new();
     for path in &params.paths {
         let full = base.join(path);
@@ -157,8 +165,8 @@ pub fn read_again(params: &Params, base: &Path, sensors: &Sensors, known: &Known
         let p = absolute(p);
         p.strip_prefix(&root).unwrap_or(&p).to_string_lossy().into_owned()
     };
-    let about = Known::about(&(params.remote, params.offset_state), sensors)?;
-    let reading = Reading { params, sensors, source: &source, known, about: &about };
+    let about = Known::about(&(params.remote, params.offset_state, with_angles), sensors)?;
+    let reading = Reading { params, sensors, source: &source, known, about: &about, with_angles };
     let read = read_all(candidates, &reading);
 
     let mut catalog = Catalog::default();
@@ -369,7 +377,7 @@ impl Reading<'_> {
         let scenes = match candidate {
             Candidate::Safe(folder) => {
                 let place = Place::folder(folder, trace);
-                vec![sentinel2::read(&place, source, sensors).map_err(|f| bad(folder, f))]
+                vec![sentinel2::read(&place, source, sensors, self.with_angles).map_err(|f| bad(folder, f))]
             }
             Candidate::Landsat(folder, mtl) => {
                 let place = Place::folder(folder, trace);
@@ -380,7 +388,7 @@ impl Reading<'_> {
                 let scene = hls::read(&place, id, files, source, sensors);
                 vec![scene.map_err(|fault| BadScene { id: id.clone(), source: source.to_owned(), fault })]
             }
-            Candidate::Archive(file) => read_archive(file, source, sensors, trace)
+            Candidate::Archive(file) => read_archive(file, source, sensors, trace, self.with_angles)
                 .unwrap_or_else(|fault| vec![Err(fault)])
                 .into_iter()
                 .map(|scene| scene.map_err(|fault| bad(file, fault)))
@@ -461,6 +469,7 @@ fn read_archive(
     source: &str,
     sensors: &Sensors,
     trace: &Trace,
+    with_angles: bool,
 ) -> std::result::Result<Vec<std::result::Result<Scene, SceneFault>>, SceneFault> {
     let is_metadata = |name: &str| {
         let base = name.rsplit('/').next().unwrap_or(name);
@@ -478,7 +487,7 @@ fn read_archive(
     for (folder, names) in &folders {
         let place = Place::archive(archive.clone(), folder, trace);
         if names.contains(&sentinel2::METADATA) {
-            scenes.push(sentinel2::read(&place, source, sensors));
+            scenes.push(sentinel2::read(&place, source, sensors, with_angles));
         } else {
             let products = landsat::metadata_files(names.iter().copied());
             scenes.extend(products.into_iter().map(|mtl| landsat::read(&place, mtl, source, sensors)));

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use super::angles::Angles;
 use super::archive::Place;
 use super::sensor::{SensorSpec, Sensors};
 use super::{Asset, Calibration, Layer, OffsetSource, Scene};
@@ -186,6 +187,8 @@ pub fn read(
         acquisition,
         part: None,
         stated: None,
+        // HLS v2 is brought to a view from straight above by its provider (Claverie et al. 2018).
+        angles: Angles::Nadir,
         offset_from: OffsetSource::Product,
         assets,
         metadata: vec![place.file(told_by)],

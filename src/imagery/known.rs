@@ -11,6 +11,7 @@ use std::sync::Mutex;
 
 use serde::{Deserialize, Serialize};
 
+use super::angles::{AngleGrid, Angles, Direction, Geometry};
 use super::sensor::Sensors;
 use super::{Asset, Calibration, Layer, OffsetSource, Scene, Stated};
 use crate::digest::Sha256;
@@ -18,7 +19,7 @@ use crate::error::{Error, Result};
 use crate::files::{Stamp, write_bytes};
 
 /// Raise when a reader of metadata makes another scene of the same files.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// What is remembered, and what this run found.
 #[derive(Debug, Default)]
@@ -152,6 +153,7 @@ struct Packed {
     tile: Option<String>,
     part: Option<String>,
     stated: Option<PackedStated>,
+    angles: PackedAngles,
     offset_from: OffsetSource,
     metadata: Vec<PathBuf>,
     masked_by_provider: bool,
@@ -163,6 +165,70 @@ struct Packed {
 
 #[derive(Serialize, Deserialize)]
 struct PackedStated(String, Option<crate::geo::crs::Crs>, Option<[Bits; 2]>, Option<[Bits; 2]>);
+
+/// Sun, then satellite: zenith and azimuth.
+#[derive(Serialize, Deserialize)]
+enum PackedAngles {
+    Unknown(String),
+    Nadir,
+    Scene([Bits; 4]),
+    Grid(Box<PackedGrid>),
+}
+
+/// Origin and step, nodes a row, the sun at the corners and the satellite at the nodes as hexadecimal text.
+#[derive(Serialize, Deserialize)]
+struct PackedGrid([Bits; 4], usize, String, String);
+
+impl PackedAngles {
+    fn of(angles: &Angles) -> PackedAngles {
+        let both = |d: Direction| [d.zenith_deg, d.azimuth_deg].map(Bits::from);
+        match angles {
+            Angles::Unknown(why) => PackedAngles::Unknown(why.clone()),
+            Angles::Nadir => PackedAngles::Nadir,
+            Angles::Scene(Geometry { sun, view }) => {
+                let ([a, b], [c, d]) = (both(*sun), both(*view));
+                PackedAngles::Scene([a, b, c, d])
+            }
+            Angles::Grid(g) => {
+                let place = [g.origin.0, g.origin.1, g.step.0, g.step.1].map(Bits::from);
+                PackedAngles::Grid(Box::new(PackedGrid(place, g.cols, hex(&g.sun), hex(&g.view))))
+            }
+        }
+    }
+
+    fn unpack(self) -> Option<Angles> {
+        let direction =
+            |zenith: Bits, azimuth: Bits| Direction { zenith_deg: zenith.value(), azimuth_deg: azimuth.value() };
+        Some(match self {
+            PackedAngles::Unknown(why) => Angles::Unknown(why),
+            PackedAngles::Nadir => Angles::Nadir,
+            PackedAngles::Scene([a, b, c, d]) => {
+                Angles::Scene(Geometry { sun: direction(a, b), view: direction(c, d) })
+            }
+            PackedAngles::Grid(grid) => {
+                let PackedGrid(place, cols, sun, view) = *grid;
+                let ([x, y, right, down], view) = (place.map(Bits::value), unhex(&view)?);
+                if cols == 0 || view.is_empty() || !view.len().is_multiple_of(cols) {
+                    return None;
+                }
+                let sun = unhex(&sun)?.try_into().ok()?;
+                Angles::Grid(AngleGrid { origin: (x, y), step: (right, down), cols, sun, view })
+            }
+        })
+    }
+}
+
+fn hex(nodes: &[[f32; 2]]) -> String {
+    nodes.iter().flatten().map(|v| format!("{:08x}", v.to_bits())).collect()
+}
+
+fn unhex(text: &str) -> Option<Vec<[f32; 2]>> {
+    let (words, rest) = text.as_bytes().as_chunks::<8>();
+    let number = |w: &[u8; 8]| u32::from_str_radix(std::str::from_utf8(w).ok()?, 16).ok().map(f32::from_bits);
+    let numbers: Vec<f32> = words.iter().map(number).collect::<Option<_>>()?;
+    let (pairs, single) = numbers.as_chunks::<2>();
+    (rest.is_empty() && single.is_empty()).then(|| pairs.to_vec())
+}
 
 /// Calibration, digital numbers that are no measurement, whether the raster itself states them.
 #[derive(Serialize, Deserialize, PartialEq)]
@@ -214,6 +280,7 @@ impl Packed {
                 .stated
                 .as_ref()
                 .map(|s| PackedStated(s.file.clone(), s.crs.clone(), pair(s.origin), pair(s.extent))),
+            angles: PackedAngles::of(&scene.angles),
             offset_from: scene.offset_from,
             metadata: scene.metadata.clone(),
             masked_by_provider: scene.masked_by_provider,
@@ -258,6 +325,7 @@ impl Packed {
                 origin: pair(origin),
                 extent: pair(extent),
             }),
+            angles: self.angles.unpack()?,
             offset_from: self.offset_from,
             assets,
             metadata: self.metadata,

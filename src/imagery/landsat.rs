@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 
+use super::angles::Angles;
 use super::archive::Place;
 use super::sensor::Sensors;
 use super::{Asset, Calibration, Layer, OffsetSource, Scene, Stated};
@@ -18,6 +19,11 @@ type Groups = BTreeMap<String, BTreeMap<String, String>>;
 fn bad(message: String) -> SceneFault {
     SceneFault::new(Reason::BadMetadata, message)
 }
+
+/// A Landsat scene is seen from up to 7.5 degrees aside, from the left on one edge and from the right on the other: what is
+/// told of its centre says nothing of a parcel.
+pub const NO_VIEW: &str = "found the sun's angles alone for the whole scene, expected those of the satellite over each parcel, \
+                           which a Landsat product does not tell; use HLS, which is as seen from straight above";
 
 const SUFFIXES: [&str; 3] = ["_MTL.txt", "_MTL.json", "_MTL.xml"];
 
@@ -146,6 +152,7 @@ pub fn read(place: &Place, file: &str, source: &str, sensors: &Sensors) -> Resul
         metadata: vec![place.file(file)],
         part: None,
         stated: Some(stated(file, &groups)),
+        angles: Angles::Unknown(format!("{file}: {NO_VIEW}")),
         offset_from: OffsetSource::Product,
         source: source.to_owned(),
         masked_by_provider: false,

@@ -1,6 +1,7 @@
 //! What a scene is: one sensor's product of one acquisition, its bands and masks as files, and how their digital numbers
 //! become reflectance. Readers of the formats fill a [`Scene`]; nothing after them knows the formats.
 
+pub mod angles;
 pub mod archive;
 pub mod brdf;
 pub mod calendar;
@@ -24,6 +25,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::SceneFault;
 use crate::geo::crs::Crs;
+use angles::Angles;
 use sensor::SensorSpec;
 
 /// A spectral band by what it measures, so that sensors compare.
@@ -207,6 +209,8 @@ pub struct Scene {
     pub part: Option<String>,
     /// Where the metadata says that the rasters lie.
     pub stated: Option<Stated>,
+    /// Where the sun and the satellite stood.
+    pub angles: Angles,
     /// Who says whether digital numbers carry an offset; what the product does not say is compared with the pixels.
     pub offset_from: OffsetSource,
     /// Rasters: several resolutions of a band may be there.

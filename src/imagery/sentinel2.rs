@@ -9,6 +9,7 @@ use std::path::Path;
 
 use roxmltree::{Document, Node};
 
+use super::angles::{self, Angles};
 use super::archive::Place;
 use super::sensor::Sensors;
 use super::{Asset, Calibration, Layer, OffsetSource, Scene, Stated};
@@ -67,11 +68,11 @@ pub fn datastrip_start(identifier: &str) -> Option<String> {
         .map(str::to_owned)
 }
 
-/// Reads a product.
+/// Reads a product; its angles where they are wanted, since their file is large.
 ///
 /// # Errors
 /// Metadata that cannot be read, or that leaves open how digital numbers become reflectance.
-pub fn read(place: &Place, source: &str, sensors: &Sensors) -> Result<Scene, SceneFault> {
+pub fn read(place: &Place, source: &str, sensors: &Sensors, with_angles: bool) -> Result<Scene, SceneFault> {
     let content = place.text(METADATA).map_err(|e| bad(format!("{METADATA}: cannot be read: {e}")))?;
     let document = Document::parse(&content).map_err(|e| bad(format!("{METADATA}: no well-formed XML: {e}")))?;
     let root = document.root_element();
@@ -183,15 +184,29 @@ pub fn read(place: &Place, source: &str, sensors: &Sensors) -> Result<Scene, Sce
         .descendants()
         .filter(|n| n.has_tag_name("Granule") || n.has_tag_name("Granules"))
         .find_map(|n| n.attribute("datastripIdentifier").and_then(datastrip_start));
-    let stated = match granule.and_then(|g| place.head(&format!("{g}/{TILE_METADATA}"), TILE_GEOCODING_BYTES)) {
+    let tile_metadata = granule.map(|g| format!("{g}/{TILE_METADATA}"));
+    let stated = match tile_metadata.as_ref().and_then(|file| place.head(file, TILE_GEOCODING_BYTES)) {
         Some(head) => Some(stated(&head)?),
         None => None,
+    };
+    let mut metadata = vec![place.file(METADATA)];
+    let angles = match tile_metadata.filter(|_| with_angles) {
+        None if with_angles => Angles::Unknown(format!("found no {TILE_METADATA}, expected one")),
+        None => Angles::not_read(),
+        Some(file) => match place.text(&file) {
+            Ok(content) => {
+                metadata.push(place.file(&file));
+                angles::of_sentinel2(TILE_METADATA, &content)
+            }
+            Err(e) => Angles::Unknown(format!("{TILE_METADATA}: cannot be read: {e}")),
+        },
     };
     Ok(Scene {
         acquisition: acquisition(datatake, tile.as_deref().unwrap_or(&id)),
         tile,
         part,
         stated,
+        angles,
         offset_from: OffsetSource::Product,
         id,
         sensor,
@@ -200,7 +215,7 @@ pub fn read(place: &Place, source: &str, sensors: &Sensors) -> Result<Scene, Sce
         baseline: Some(baseline),
         generated: text(root, "GENERATION_TIME").map(str::to_owned),
         assets,
-        metadata: vec![place.file(METADATA)],
+        metadata,
         source: source.to_owned(),
         masked_by_provider: false,
     })

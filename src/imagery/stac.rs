@@ -13,6 +13,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::angles::{self, Angles, Direction, Geometry};
 use super::sensor::{MaskLayout, SensorSpec, Sensors};
 use super::{Asset, Band, Calibration, Layer, OffsetSource, Scene, Stated, hls, landsat, sentinel2};
 use crate::error::{Reason, SceneFault};
@@ -106,6 +107,7 @@ pub fn read(item: &Value, around: &Around) -> Result<Scene, SceneFault> {
         tile,
         part: item.text("s2:datastrip_id").and_then(sentinel2::datastrip_start),
         stated: item.stated(),
+        angles: item.angles(&spec),
         offset_from: rasters.offset_from,
         id: item.id.to_owned(),
         sensor,
@@ -315,6 +317,37 @@ impl<'a> Item<'a> {
         (format!("stac/{}", self.id), None, baseline)
     }
 
+    /// Where the sun and the satellite stood (view extension), in the mean of a Sentinel-2 tile.
+    fn angles(&self, spec: &SensorSpec) -> Angles {
+        if self.hls.is_some() {
+            return Angles::Nadir;
+        }
+        if spec.id != SENTINEL2 {
+            return Angles::Unknown(landsat::NO_VIEW.into());
+        }
+        let number = |key: &str| self.properties.get(key).and_then(as_number);
+        let sun = || {
+            let zenith_deg =
+                number("view:sun_elevation").map(|e| 90.0 - e).or_else(|| number("s2:mean_solar_zenith"))?;
+            let azimuth_deg = number("view:sun_azimuth").or_else(|| number("s2:mean_solar_azimuth"))?;
+            Some(Direction { zenith_deg, azimuth_deg })
+        };
+        // Of the item; else, as older items tell it, the mean of its assets.
+        let view = || {
+            let assets = self.assets.values().filter_map(Value::as_object).filter_map(view_of);
+            view_of(self.properties).or_else(|| angles::mean(&assets.collect::<Vec<_>>()))
+        };
+        let geometry = match (sun(), view()) {
+            (Some(sun), Some(view)) => Geometry::checked(sun, view),
+            (None, _) => Err("found no angles of the sun, expected view:sun_elevation and view:sun_azimuth".into()),
+            (_, None) => Err(
+                "found no angles of the satellite, expected view:azimuth, and view:incidence_angle or view:off_nadir"
+                    .into(),
+            ),
+        };
+        geometry.map_or_else(|why| Angles::Unknown(format!("properties: {why}")), Angles::Scene)
+    }
+
     /// Where the item says that its rasters lie (projection extension).
     fn stated(&self) -> Option<Stated> {
         let places = || std::iter::once(self.properties).chain(self.assets.values().filter_map(Value::as_object));
@@ -336,6 +369,19 @@ impl<'a> Item<'a> {
             extent: grid.map(|(_, extent)| extent),
         })
     }
+}
+
+/// Where a Sentinel-2 item or asset says that the satellite stood, seen from the ground. Items are made of the product's
+/// Mean_Viewing_Incidence_Angle: `view:azimuth` is from the ground to the satellite. `view:off_nadir` is the angle at the
+/// satellite, which the earth's curve makes the smaller one; some catalogs write 0 for it without a word on the azimuth, which
+/// is no measurement.
+fn view_of(object: &Object) -> Option<Direction> {
+    const EARTH_KM: f64 = 6371.0;
+    const ORBIT_KM: f64 = 786.0;
+    let number = |key: &str| object.get(key).and_then(as_number);
+    let of_off_nadir = |angle: f64| ((1.0 + ORBIT_KM / EARTH_KM) * angle.to_radians().sin()).asin().to_degrees();
+    let zenith_deg = number("view:incidence_angle").or_else(|| number("view:off_nadir").map(of_off_nadir))?;
+    Some(Direction { zenith_deg, azimuth_deg: number("view:azimuth")? })
 }
 
 /// What is known about the offset of the whole scene.
@@ -542,6 +588,50 @@ mod tests {
 
     fn red(raster: Value) -> Value {
         json!({"red": {"href": "../B04.tif", "roles": ["data"], "raster:bands": [raster]}})
+    }
+
+    #[test]
+    fn angles_of_the_item_or_the_mean_of_its_assets() {
+        let told = |properties: Value, asset: Value| {
+            let mut red = red(json!({"scale": 1e-4, "offset": 0.0}));
+            red["red"].as_object_mut().expect("asset").extend(asset.as_object().expect("object").clone());
+            scene(&item("sentinel-2b", properties, red)).expect("scene").angles
+        };
+        let both = |sun: (f64, f64), view: (f64, f64)| {
+            let direction = |(zenith_deg, azimuth_deg)| Direction { zenith_deg, azimuth_deg };
+            Angles::Scene(Geometry { sun: direction(sun), view: direction(view) })
+        };
+        let sun = || json!({"s2:mean_solar_zenith": 35.0, "s2:mean_solar_azimuth": 150.0});
+        let view = || json!({"view:incidence_angle": 8.0, "view:azimuth": 270.0});
+        assert_eq!(told(sun(), view()), both((35.0, 150.0), (8.0, 270.0)));
+        let mut whole = view();
+        whole.as_object_mut().expect("object").extend(
+            json!({"view:sun_elevation": 60.0, "view:sun_azimuth": 140.0}).as_object().expect("object").clone(),
+        );
+        assert_eq!(
+            told(whole, json!({"view:incidence_angle": 1.0, "view:azimuth": 1.0})),
+            both((30.0, 140.0), (8.0, 270.0))
+        );
+        // Seen from the satellite the angle is smaller: (R + h) sin(off nadir) = R sin(zenith).
+        let off_nadir = (8f64.to_radians().sin() * 6371.0 / 7157.0).asin().to_degrees();
+        let Angles::Scene(found) = told(sun(), json!({"view:off_nadir": off_nadir, "view:azimuth": 270.0})) else {
+            panic!("no angles")
+        };
+        assert!((found.view.zenith_deg - 8.0).abs() < 1e-9 && off_nadir < 7.2, "{found:?}");
+        for (properties, asset, word) in [
+            (sun(), json!({}), "view:incidence_angle"),
+            (sun(), json!({"view:off_nadir": 0}), "view:azimuth"),
+            (json!({}), view(), "view:sun_elevation"),
+            (json!({"view:sun_elevation": 5, "view:sun_azimuth": 150}), view(), "zenith 85"),
+        ] {
+            let Angles::Unknown(why) = told(properties, asset) else { panic!("{word}: something is known") };
+            assert!(why.contains(word), "{why}");
+        }
+        // A Landsat item's off-nadir angle is that of the satellite's pointing, nearly always 0.
+        let mut landsat = item("landsat-8", sun(), red(json!({"scale": 2.75e-5, "offset": -0.2})));
+        landsat["properties"]["view:off_nadir"] = json!(0);
+        landsat["properties"]["view:azimuth"] = json!(0);
+        assert_eq!(scene(&landsat).expect("scene").angles, Angles::Unknown(landsat::NO_VIEW.into()));
     }
 
     #[test]

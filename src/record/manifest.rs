@@ -57,6 +57,9 @@ pub struct SceneRecord {
     pub grid_id: String,
     /// Rasters that were read: our name, the provider's name, how digital numbers become physical values.
     pub layers: Vec<serde_json::Value>,
+    /// Where sun and satellite stood, where reflectance was to be brought to a view from straight above.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub angles: Option<serde_json::Value>,
     /// Requested indices that its bands cannot give.
     pub indices_missing: Vec<String>,
     /// Footprint pixels by clear-sky class.

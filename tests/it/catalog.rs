@@ -44,7 +44,7 @@ impl Folder {
 
     fn read(&self, known: &Known) -> Catalog {
         let params = Params { paths: vec!["scenes".into()], offset_state: self.offset_state, ..Default::default() };
-        catalog::read_again(&params, self.folder.path(), &Sensors::builtin().unwrap(), known).unwrap()
+        catalog::read_again(&params, self.folder.path(), &Sensors::builtin().unwrap(), known, true).unwrap()
     }
 
     /// With what is remembered, and remembers.

@@ -13,6 +13,7 @@ mod gaps;
 mod golden;
 mod landtrendr;
 mod layering;
+mod nbar;
 mod parcels;
 mod parity;
 mod passes;
