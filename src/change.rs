@@ -154,7 +154,7 @@ impl Changes<'_> {
             let judged = block
                 .parcels
                 .par_iter()
-                .map(|ordinal| self.parcel(&judge, block, &values, *ordinal, &kept))
+                .map(|ordinal| self.parcel(method, &judge, block, &values, *ordinal, &kept))
                 .collect::<Result<Option<Vec<_>>>>()?;
             match judged {
                 Some(outcomes) => break (values, outcomes),
@@ -182,6 +182,7 @@ impl Changes<'_> {
     /// Judges one parcel's pixels and groups their breaks; `None` where the kept states cannot be used.
     fn parcel(
         &self,
+        method: &Method,
         judge: &Judge,
         block: &Block,
         values: &Values,
@@ -209,7 +210,7 @@ impl Changes<'_> {
         // Pixels to hectares by the parcel's geodesic area: a projection's pixels are not hectares.
         let ha_per_pixel = self.plan.parcels.parcels[member.position].area_ha / member.whole_px;
         let rule = &self.settings.options.change.events;
-        let events = events(&places, &verdicts, &stack.days, rule, ha_per_pixel);
+        let events = events(&places, &verdicts, &stack.days, rule, method.min_patch_ha(), ha_per_pixel);
         let judged_share = judged_px / member.whole_px;
         let position = member.position;
         Ok(Some(Outcome { ordinal, position, places, verdicts, states, seen, judged_share, ha_per_pixel, events }))

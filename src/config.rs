@@ -17,7 +17,7 @@ use crate::carbon::{ParameterSet, Pool};
 use crate::cube::layout::{Bandpass, Bandpasses};
 use crate::detect::control::ControlRule;
 use crate::detect::events::EventRule;
-use crate::detect::{MapKind, Method, Want, bfast_monitor, ccdc, landtrendr, two_date};
+use crate::detect::{MapKind, Method, Want, bfast_monitor, ccdc, landtrendr, monitor, two_date};
 use crate::digest::Sha256;
 use crate::error::{ConfigError, Error, Result};
 use crate::imagery::{Band, catalog};
@@ -80,6 +80,9 @@ pub struct Change {
     /// Straight segments through one value a year.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub landtrendr: Option<landtrendr::Params>,
+    /// A robust yearly curve, and losses that last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub monitor: Option<monitor::Params>,
     /// Before and after, a plain rule.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub two_date: Option<two_date::Params>,
@@ -92,11 +95,12 @@ pub struct Change {
 impl Change {
     /// The configured methods. The first gives the disturbed area of a delta.
     pub fn methods(&self) -> Vec<Method> {
+        let monitor = self.monitor.iter().cloned().map(Method::Monitor);
         let bfast_monitor = self.bfast_monitor.iter().cloned().map(Method::BfastMonitor);
         let two_date = self.two_date.iter().cloned().map(Method::TwoDate);
         let ccdc = self.ccdc.iter().cloned().map(Method::Ccdc);
         let landtrendr = self.landtrendr.iter().cloned().map(Method::Landtrendr);
-        bfast_monitor.chain(ccdc).chain(landtrendr).chain(two_date).collect()
+        monitor.chain(bfast_monitor).chain(ccdc).chain(landtrendr).chain(two_date).collect()
     }
 
     /// Bands that the methods read.

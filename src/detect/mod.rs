@@ -10,6 +10,7 @@ pub mod control;
 pub mod events;
 pub mod harmonic;
 pub mod landtrendr;
+pub mod monitor;
 pub mod two_date;
 
 use ndarray::{Array3, Axis};
@@ -147,6 +148,8 @@ pub enum Method {
     Ccdc(ccdc::Params),
     /// `[change.landtrendr]`.
     Landtrendr(landtrendr::Params),
+    /// `[change.monitor]`.
+    Monitor(monitor::Params),
     /// `[change.two_date]`.
     TwoDate(two_date::Params),
 }
@@ -158,6 +161,7 @@ impl Method {
             Method::BfastMonitor(_) => "bfast_monitor",
             Method::Ccdc(_) => "ccdc",
             Method::Landtrendr(_) => "landtrendr",
+            Method::Monitor(_) => "monitor",
             Method::TwoDate(_) => "two_date",
         }
     }
@@ -174,6 +178,7 @@ impl Method {
                 p.bands().map_err(|name| ("medoid_bands", name.to_owned(), BAND_NAMES))?;
                 p.validate()
             }
+            Method::Monitor(p) => p.validate(),
             Method::TwoDate(p) => p.validate(),
         }
     }
@@ -184,6 +189,7 @@ impl Method {
             Method::BfastMonitor(p) => &p.index,
             Method::Ccdc(p) => &p.index,
             Method::Landtrendr(p) => &p.index,
+            Method::Monitor(p) => &p.index,
             Method::TwoDate(p) => &p.index,
         }
     }
@@ -196,7 +202,9 @@ impl Method {
                 let bands = p.bands().unwrap_or_default().into_iter().map(Want::Band);
                 std::iter::once(Want::Index(p.index.clone())).chain(bands).collect()
             }
-            Method::BfastMonitor(_) | Method::TwoDate(_) => vec![Want::Index(self.index().to_owned())],
+            Method::BfastMonitor(_) | Method::Monitor(_) | Method::TwoDate(_) => {
+                vec![Want::Index(self.index().to_owned())]
+            }
         }
     }
 
@@ -209,6 +217,10 @@ impl Method {
             }
             Method::Ccdc(p) => days.len() >= p.min_observations,
             Method::Landtrendr(p) => landtrendr::Model::new(p, days).is_ok(),
+            Method::Monitor(p) => {
+                let start = p.first_monitored(days);
+                days.iter().filter(|d| **d < start).count() >= monitor::MIN_OBSERVATIONS && days.last() >= Some(&start)
+            }
             Method::TwoDate(p) => {
                 let seen = |window| days.iter().any(|d| p.window(date_of(*d)) == Some(window));
                 seen(0) && seen(1)
@@ -219,8 +231,16 @@ impl Method {
     /// True for a method that keeps a state of each pixel, and goes on from it.
     pub fn is_monitor(&self) -> bool {
         match self {
-            Method::BfastMonitor(_) => true,
+            Method::BfastMonitor(_) | Method::Monitor(_) => true,
             Method::Ccdc(_) | Method::Landtrendr(_) | Method::TwoDate(_) => false,
+        }
+    }
+
+    /// Smallest event that is told where no rule says otherwise, hectares.
+    pub fn min_patch_ha(&self) -> f64 {
+        match self {
+            Method::Monitor(_) => monitor::MIN_PATCH_HA,
+            Method::BfastMonitor(_) | Method::Ccdc(_) | Method::Landtrendr(_) | Method::TwoDate(_) => 0.0,
         }
     }
 
@@ -236,6 +256,7 @@ impl Method {
             Method::BfastMonitor(p) => Judge::BfastMonitor(bfast_monitor::Model::new(p, days).map_err(told)?),
             Method::Ccdc(p) => Judge::Ccdc(Box::new(ccdc::Model::new(p, days).map_err(told)?)),
             Method::Landtrendr(p) => Judge::Landtrendr(landtrendr::Model::new(p, days)),
+            Method::Monitor(p) => Judge::Monitor(Box::new(monitor::Model::new(p, days).map_err(told)?)),
             Method::TwoDate(p) => Judge::TwoDate(p.clone()),
         })
     }
@@ -249,6 +270,8 @@ pub enum Judge {
     Ccdc(Box<ccdc::Model>),
     /// See [`landtrendr`]; or why no pixel can be judged.
     Landtrendr(Result<landtrendr::Model, Unjudged>),
+    /// See [`monitor`](mod@monitor).
+    Monitor(Box<monitor::Model>),
     /// See [`two_date`].
     TwoDate(two_date::Params),
 }
@@ -259,7 +282,7 @@ impl Judge {
     /// monitoring has begun. `None`: the states are none of this method, begin from nothing.
     pub fn pixels(&self, stack: &PixelStack, known: usize, before: &[PixelState]) -> Option<Judgement> {
         match self {
-            Judge::BfastMonitor(model) => monitor(stack, known, before, model),
+            Judge::BfastMonitor(model) => one_by_one(stack, known, before, model),
             Judge::Ccdc(model) => {
                 let judge = |scratch: &mut (ccdc::Scratch, Vec<PixelBreak>), values: &[&[f64]]| match model.detect(
                     values,
@@ -282,6 +305,7 @@ impl Judge {
                 };
                 Some((each_pixel(stack, judge), None))
             }
+            Judge::Monitor(model) => pooled(stack, known, before, model),
             Judge::TwoDate(params) => Some((two_date::judge(stack, params), None)),
         }
     }
@@ -417,8 +441,8 @@ impl Monitor for bfast_monitor::Model {
 /// A verdict for each pixel, and the states to keep.
 pub type Judgement = (Vec<Verdict>, Option<Vec<PixelState>>);
 
-/// Judges layer 0 by a monitoring method.
-fn monitor<M: Monitor>(stack: &PixelStack, known: usize, before: &[PixelState], model: &M) -> Option<Judgement> {
+/// Judges layer 0 by a monitoring method that looks at each pixel for itself.
+fn one_by_one<M: Monitor>(stack: &PixelStack, known: usize, before: &[PixelState], model: &M) -> Option<Judgement> {
     let judged: Option<Vec<(Verdict, PixelState)>> = stack
         .layer(0)
         .par_chunks_exact(stack.days.len().max(1))
@@ -444,4 +468,22 @@ fn monitor<M: Monitor>(stack: &PixelStack, known: usize, before: &[PixelState], 
         .collect();
     let (verdicts, states) = judged?.into_iter().unzip();
     Some((verdicts, model.has_begun().then_some(states)))
+}
+
+/// Judges layer 0 by the method that pools the noise of a parcel's pixels.
+fn pooled(stack: &PixelStack, known: usize, before: &[PixelState], model: &monitor::Model) -> Option<Judgement> {
+    let values = stack.layer(0);
+    let mut state = if known == 0 {
+        model.start(values)
+    } else {
+        monitor::State::restore(known, before.iter().map(PixelState::parse)).filter(|s| s.pixels() == stack.pixels())?
+    };
+    model.advance(&mut state, values);
+    let verdict = |pixel| match state.verdict(pixel) {
+        Ok((breaks, departure)) => Verdict::of(breaks, departure),
+        Err(why) => Verdict::unjudged(why),
+    };
+    let verdicts = (0..state.pixels()).map(verdict).collect();
+    let states = || state.save().into_iter().map(PixelState::of).collect();
+    Some((verdicts, model.has_begun().then(states)))
 }
