@@ -81,7 +81,7 @@ def main():
         left, right = x(day(event.date_lower)), x(day(event.date_upper))
         svg.append(
             f'<rect x="{left:.1f}" y="{MARGIN}" width="{max(right - left, 1):.1f}" height="{HEIGHT - 2 * MARGIN}" '
-            f'fill="{colour}" fill-opacity="0.25"><title>{escape(event.event_id)}</title></rect>'
+            f'fill="{colour}" fill-opacity="0.15"><title>{escape(event.event_id)}</title></rect>'
         )
     for year in range(first.year, last.year + 2):
         d = datetime.date(year, 1, 1)

@@ -29,6 +29,8 @@ const SUMMARY_PARCELS: usize = 20;
 pub struct Made {
     /// Files.
     pub tables: Vec<manifest::Table>,
+    /// Maps; their rows are the pixels of parcels.
+    pub maps: Vec<manifest::Table>,
     /// Everything that was set aside, sorted.
     pub quarantined: Vec<Quarantine>,
     /// The first parcels.
@@ -168,8 +170,8 @@ impl Tables<'_> {
             Profile::Table,
         )?;
         tables.push(manifest::table(self.root, &path, rows)?);
-        tables.extend(maps);
-        Ok(Made { tables, quarantined, summary, passes: gather.account() })
+        self.remove_other_maps(&maps)?;
+        Ok(Made { tables, maps, quarantined, summary, passes: gather.account() })
     }
 
     fn geometry_table(
@@ -197,6 +199,15 @@ impl Tables<'_> {
             if !keep.iter().any(|k| k.starts_with(entry.path())) {
                 std::fs::remove_dir_all(entry.path()).map_err(Error::io("remove", &entry.path()))?;
             }
+        }
+        Ok(())
+    }
+
+    /// Maps of an earlier run that this one does not make.
+    fn remove_other_maps(&self, maps: &[manifest::Table]) -> Result<()> {
+        let keep: BTreeSet<PathBuf> = maps.iter().map(|m| self.root.join(&m.path)).collect();
+        for file in manifest::files_below(&self.root.join("maps")).filter(|f| !keep.contains(f)) {
+            std::fs::remove_file(&file).map_err(Error::io("remove", &file))?;
         }
         Ok(())
     }

@@ -28,7 +28,7 @@ use crate::traced;
 const GDAL_CACHE_MIB: usize = 64;
 
 /// Raise when tables or summary change for the same observations.
-const TABLES_VERSION: u32 = 5;
+const TABLES_VERSION: u32 = 6;
 
 /// How a run behaves besides its configuration.
 pub struct Behaviour<'a> {
@@ -51,6 +51,8 @@ pub struct Summary {
     pub counts: BTreeMap<&'static str, u64>,
     /// Tables as in the run record.
     pub tables: Vec<manifest::Table>,
+    /// Maps as in the run record.
+    pub maps: Vec<manifest::Table>,
     /// What was set aside.
     pub quarantined: Vec<Quarantine>,
     /// What is to be known about the parcel layer.
@@ -182,6 +184,7 @@ pub fn run(settings: &Settings, behaviour: &Behaviour) -> Result<Summary> {
         quarantined: quarantined.clone(),
         notes: notes.clone(),
         tables: made.tables.clone(),
+        maps: made.maps.clone(),
         counts: counts.clone(),
         seconds: BTreeMap::from([
             ("plan", planned_s),
@@ -198,6 +201,7 @@ pub fn run(settings: &Settings, behaviour: &Behaviour) -> Result<Summary> {
         out: settings.out.clone(),
         counts,
         tables: made.tables,
+        maps: made.maps,
         quarantined,
         notes,
         parcels: made.summary,
@@ -231,17 +235,19 @@ fn kept_tables(root: &Path, results: &Sha256) -> Option<(Made, Vec<Note>)> {
     let before: Sha256 = serde_json::from_value(get("results_key")?).ok()?;
     let tables: Vec<manifest::Table> = serde_json::from_value(get("tables")?).ok()?;
     let intact = |t: &manifest::Table| Sha256::of_file(&root.join(&t.path)).is_ok_and(|(sha, _)| sha == t.sha256);
+    let maps: Vec<manifest::Table> = serde_json::from_value(get("maps")?).ok()?;
     // Nothing more than what is listed: a killed run may have left a partition that the next does not make.
-    let listed: BTreeSet<PathBuf> = tables.iter().map(|t| root.join(&t.path)).collect();
-    let files = walkdir::WalkDir::new(root.join("tables")).into_iter().filter_map(std::result::Result::ok);
-    let stranger = files.filter(|f| f.file_type().is_file()).any(|f| !listed.contains(f.path()));
-    if before != *results || stranger || !tables.iter().all(intact) {
+    let listed: BTreeSet<PathBuf> = tables.iter().chain(&maps).map(|t| root.join(&t.path)).collect();
+    let stranger =
+        ["tables", "maps"].iter().any(|f| manifest::files_below(&root.join(f)).any(|f| !listed.contains(&f)));
+    if before != *results || stranger || !tables.iter().chain(&maps).all(intact) {
         return None;
     }
     let mut notes: Vec<Note> = serde_json::from_value(get("notes")?).ok()?;
     notes.retain(|n| n.topic == Topic::Offset);
     let made = Made {
         tables,
+        maps,
         quarantined: serde_json::from_value(get("quarantined")?).ok()?,
         summary: serde_json::from_value(get("summary")?).ok()?,
         passes: serde_json::from_value(get("passes")?).ok()?,

@@ -38,6 +38,9 @@ fn print(s: &Summary, index: &str) -> Result<()> {
     for t in &s.tables {
         text::line(&format!("  {:<44} {:>9} rows", t.path, t.rows))?;
     }
+    for map in &s.maps {
+        text::line(&format!("  {:<44} {:>9} pixels", map.path, map.rows))?;
+    }
     if s.parcels.is_empty() {
         return Ok(());
     }

@@ -66,6 +66,12 @@ pub struct SceneRecord {
     pub pixels_by_class: BTreeMap<String, u64>,
 }
 
+/// Files below a folder; none where there is no folder.
+pub fn files_below(folder: &Path) -> impl Iterator<Item = std::path::PathBuf> {
+    let all = walkdir::WalkDir::new(folder).into_iter().filter_map(std::result::Result::ok);
+    all.filter(|f| f.file_type().is_file()).map(walkdir::DirEntry::into_path)
+}
+
 /// The whole record.
 #[derive(Debug, Clone, Serialize)]
 pub struct Manifest {
@@ -99,6 +105,8 @@ pub struct Manifest {
     pub notes: Vec<Note>,
     /// Everything that was written.
     pub tables: Vec<Table>,
+    /// Maps, with their parcel pixels as rows.
+    pub maps: Vec<Table>,
     /// Counts of parcels, scenes, tasks, blocks, rows.
     pub counts: BTreeMap<&'static str, u64>,
     /// Seconds of each stage.
