@@ -157,8 +157,8 @@ fn switching_decodes_again_and_switching_back_does_not() {
     let nadir = run(true, true);
     assert_ne!(nadir, plain);
     let now = files(&project.out().join("cube"));
-    for (file, content) in &cubes {
-        assert_eq!(now.get(file), Some(content), "{file}");
+    for (file, content) in cubes.iter().filter(|(file, _)| file.ends_with(".parquet")) {
+        assert!(now.get(file) == Some(content), "{file} was written again or removed");
     }
     assert_same(&run(false, false), &plain, "switched back");
     assert_same(&run(true, false), &nadir, "and on again");
@@ -227,9 +227,9 @@ fn product_pixel(project: &Project, col: isize, row: isize) -> (f64, f64) {
 fn a_products_own_angles_are_used() {
     let project = Project::products(&config(true), &[SAFE_NEW]);
     let at = [("west", 12), ("east", 87)];
-    project.parcels(&at.map(|(id, col)| Parcel::square(id, col as f64 * 10.0, 480.0, 10.0)));
+    project.parcels(&at.map(|(id, col)| Parcel::square(id, col as f64 * 10.0, 360.0, 10.0)));
     let expected = |col: isize, zenith: f64, azimuth: f64| {
-        let (r, n) = product_pixel(&project, col, 48);
+        let (r, n) = product_pixel(&project, col, 36);
         let factor = |band| c_factor(band, 42.26, zenith, azimuth - 154.17);
         let (r, n) = (r * factor(Band::Red), n * factor(Band::NirBroad));
         [(n - r) / (n + r), 2.5 * (n - r) / (n + 2.4 * r + 1.0)]
