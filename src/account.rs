@@ -11,6 +11,7 @@ use crate::analyse::{Assessment, ParcelChanges, assess, date_of_ms, settled};
 use crate::change::{Changes, Found};
 use crate::columnar::{self, Profile, Writer};
 use crate::config::Settings;
+use crate::detect::events::FalseAlarms;
 use crate::engine::plan::Plan;
 use crate::engine::{Event, Progress};
 use crate::error::{Error, Quarantine, Result};
@@ -31,6 +32,8 @@ pub struct Made {
     pub tables: Vec<manifest::Table>,
     /// Maps; their rows are the pixels of parcels.
     pub maps: Vec<manifest::Table>,
+    /// Alarms at parcels of kind `reference`, by method.
+    pub alarms: BTreeMap<String, FalseAlarms>,
     /// Everything that was set aside, sorted.
     pub quarantined: Vec<Quarantine>,
     /// The first parcels.
@@ -149,7 +152,7 @@ impl Tables<'_> {
         {
             tables.push(manifest::table(self.root, &table_path(self.root, name), rows)?);
         }
-        let Found { parcels: changed, maps } = changes.unwrap_or_default();
+        let Found { parcels: changed, maps, alarms } = changes.unwrap_or_default();
         let mut lost: Vec<DisturbanceRow> =
             changed.into_values().flat_map(BTreeMap::into_values).flat_map(|l| l.rows).collect();
         lost.sort_by(|a, b| (&a.parcel_id, &a.event_id).cmp(&(&b.parcel_id, &b.event_id)));
@@ -171,7 +174,7 @@ impl Tables<'_> {
         )?;
         tables.push(manifest::table(self.root, &path, rows)?);
         self.remove_other_maps(&maps)?;
-        Ok(Made { tables, maps, quarantined, summary, passes: gather.account() })
+        Ok(Made { tables, maps, alarms, quarantined, summary, passes: gather.account() })
     }
 
     fn geometry_table(

@@ -11,7 +11,7 @@ use rayon::prelude::*;
 use crate::analyse::{ParcelChanges, ParcelLosses};
 use crate::config::Settings;
 use crate::detect::control::{Reference, control};
-use crate::detect::events::{Event, Place, events};
+use crate::detect::events::{Event, FalseAlarms, Place, events};
 use crate::detect::{Judge, Method, PixelState, Unjudged, Verdict};
 use crate::engine::plan::Plan;
 use crate::engine::{self, Progress};
@@ -24,7 +24,6 @@ use crate::record::maps::Maps;
 use crate::record::table::DisturbanceRow;
 use crate::stack::{Block, Stacks, Values};
 use crate::state::{self, Kept, ParcelState, UNSEEN};
-use crate::units;
 
 /// Attribute that says what grows on a parcel.
 const FOREST_TYPE: &str = "forest_type";
@@ -52,6 +51,8 @@ pub struct Found {
     pub parcels: BTreeMap<String, ParcelChanges>,
     /// Maps that were written.
     pub maps: Vec<manifest::Table>,
+    /// Alarms at parcels of kind `reference`, by method.
+    pub alarms: BTreeMap<String, FalseAlarms>,
 }
 
 /// One parcel's outcome.
@@ -93,6 +94,7 @@ impl Changes<'_> {
         (self.progress)(engine::Event::Begin(method.name(), "parcels", parcels));
         let mut maps = Maps::new(method.name(), &self.settings.options.output.maps);
         let (mut parcels, mut references) = (Vec::new(), Vec::new());
+        let mut alarms = FalseAlarms::default();
         for block in &blocks {
             let (values, outcomes) = self.block(method, &stacks, block)?;
             let to_lon_lat =
@@ -102,14 +104,22 @@ impl Changes<'_> {
                 let rows = self.rows(method, block, &values, outcome, &to_lon_lat)?;
                 let losses = ParcelLosses { judged_share: outcome.judged_share, why: reasons(&outcome.verdicts), rows };
                 references.extend(self.reference(outcome));
+                if self.plan.parcels.parcels[outcome.position].kind == Some(Kind::Reference)
+                    && outcome.judged_share >= self.settings.options.observe.min_clear_fraction
+                {
+                    alarms.add(&outcome.events, method.watched_years(&values.days()));
+                }
                 parcels.push((outcome.position, losses));
             }
             (self.progress)(engine::Event::Advance(block.parcels.len() as u64));
         }
         (self.progress)(engine::Event::End);
         let rule = &self.settings.options.change.control;
+        let rate = alarms.rate().zip(alarms.rate_upper95());
+        found.alarms.insert(method.name().to_owned(), alarms);
         for (position, mut losses) in parcels {
             let parcel = &self.plan.parcels.parcels[position];
+            losses.rows.iter_mut().for_each(|row| row.false_alarms = rate);
             if !losses.rows.is_empty()
                 && let Some(centre) = parcel.lon_lat.centroid()
             {
@@ -147,8 +157,7 @@ impl Changes<'_> {
         };
         let kept = monitor.as_ref().and_then(|(path, identities)| state::load(path, block, identities));
         let mut kept = kept.unwrap_or_default();
-        let days: Vec<i32> = block.looks.iter().map(|l| units::days(l.date)).collect();
-        let judge = method.prepare(&days).map_err(Error::Internal)?;
+        let judge = method.prepare(&block.days()).map_err(Error::Internal)?;
         let (values, mut outcomes) = loop {
             let values = stacks.read(block, kept.looks)?;
             let judged = block
@@ -258,6 +267,7 @@ impl Changes<'_> {
                 before_scene_id: scene(event.before)?,
                 after_scene_id: scene(event.after)?,
                 control: None,
+                false_alarms: None,
                 geometry: to_lon_lat.polygon(&shape).map_err(Error::Internal)?,
             });
         }

@@ -11,6 +11,7 @@ use rayon::prelude::*;
 use crate::account::{Made, Tables};
 use crate::config::Settings;
 use crate::cube::part;
+use crate::detect::events::FalseAlarms;
 use crate::digest::Sha256;
 use crate::engine::Progress;
 use crate::engine::extraction::Extraction;
@@ -53,6 +54,8 @@ pub struct Summary {
     pub tables: Vec<manifest::Table>,
     /// Maps as in the run record.
     pub maps: Vec<manifest::Table>,
+    /// Alarms at parcels of kind `reference`, by change method.
+    pub reference_alarms: BTreeMap<String, FalseAlarms>,
     /// What was set aside.
     pub quarantined: Vec<Quarantine>,
     /// What is to be known about the parcel layer.
@@ -185,6 +188,7 @@ pub fn run(settings: &Settings, behaviour: &Behaviour) -> Result<Summary> {
         notes: notes.clone(),
         tables: made.tables.clone(),
         maps: made.maps.clone(),
+        reference_alarms: made.alarms.clone(),
         counts: counts.clone(),
         seconds: BTreeMap::from([
             ("plan", planned_s),
@@ -202,6 +206,7 @@ pub fn run(settings: &Settings, behaviour: &Behaviour) -> Result<Summary> {
         counts,
         tables: made.tables,
         maps: made.maps,
+        reference_alarms: made.alarms,
         quarantined,
         notes,
         parcels: made.summary,
@@ -248,6 +253,7 @@ fn kept_tables(root: &Path, results: &Sha256) -> Option<(Made, Vec<Note>)> {
     let made = Made {
         tables,
         maps,
+        alarms: serde_json::from_value(get("reference_alarms")?).ok()?,
         quarantined: serde_json::from_value(get("quarantined")?).ok()?,
         summary: serde_json::from_value(get("summary")?).ok()?,
         passes: serde_json::from_value(get("passes")?).ok()?,

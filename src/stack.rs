@@ -273,10 +273,22 @@ pub struct Values {
     seen: Vec<BTreeMap<usize, u8>>,
 }
 
+impl Block<'_> {
+    /// Days since 1970-01-01 of its looks.
+    pub fn days(&self) -> Vec<i32> {
+        self.looks.iter().map(|l| days(l.date)).collect()
+    }
+}
+
 impl Values {
-    /// Days of all looks.
+    /// Dates of all looks.
     pub fn dates(&self) -> &[Date] {
         &self.dates
+    }
+
+    /// Days since 1970-01-01 of all looks.
+    pub fn days(&self) -> Vec<i32> {
+        self.dates.iter().map(|d| days(*d)).collect()
     }
 
     /// Stack of a parcel of `pixels` pixels over all looks; NaN before the look that was read first.
@@ -297,8 +309,7 @@ impl Values {
             }
         }
         let values = Array3::from_shape_vec((self.layers.len(), pixels, n), values).unwrap_or_default();
-        let days = self.dates.iter().map(|d| days(*d)).collect();
-        PixelStack { days, layers: self.layers.clone(), values }
+        PixelStack { days: self.days(), layers: self.layers.clone(), values }
     }
 
     /// Which scene of each look, from the first that was read, saw a parcel clear; `none` where there was none.

@@ -85,6 +85,16 @@ fn print(s: &Summary, index: &str) -> Result<()> {
     if more > 0 {
         text::line(&format!("... and {more} more parcels in the tables"))?;
     }
+    for (method, alarms) in &s.reference_alarms {
+        text::line(&match alarms.rate_upper95() {
+            Some(upper) => format!(
+                "{method}: {} alarms at {} undisturbed reference parcels in {:.1} parcel years; false alarms at most {upper:.2} \
+                 a parcel and year (95 %)",
+                alarms.events, alarms.parcels, alarms.parcel_years
+            ),
+            None => format!("{method}: no parcel of kind reference, so the rate of false alarms here is not known"),
+        })?;
+    }
     text::line(
         "most disturbed first; ± is half of the 90 % interval; `lost` is by the configured change method; `-`: not computed",
     )

@@ -232,8 +232,10 @@ fn event(
 }
 
 /// How often parcels without a loss were alarmed.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct FalseAlarms {
+    /// Parcels.
+    pub parcels: u32,
     /// Events of losses.
     pub events: u32,
     /// Parcels times years of monitoring.
@@ -243,6 +245,7 @@ pub struct FalseAlarms {
 impl FalseAlarms {
     /// Adds a parcel that is known to be undisturbed.
     pub fn add(&mut self, events: &[Event], years: f64) {
+        self.parcels += 1;
         self.events += events.iter().filter(|e| e.magnitude < 0.0).count() as u32;
         self.parcel_years += years.max(0.0);
     }

@@ -228,6 +228,20 @@ impl Method {
         }
     }
 
+    /// Years over which it can alarm, given the days it sees.
+    pub fn watched_years(&self, days: &[i32]) -> f64 {
+        let (Some(first), Some(last)) = (days.first(), days.last()) else { return 0.0 };
+        let from = match self {
+            Method::BfastMonitor(p) => days_of(p.monitor_start),
+            Method::Ccdc(p) => first + p.min_days,
+            Method::Landtrendr(_) => *first,
+            Method::Monitor(p) => p.first_monitored(days),
+            Method::TwoDate(p) => days_of(p.before[1]),
+        };
+        let to = if let Method::TwoDate(p) = self { days_of(p.after[1]) } else { *last };
+        f64::from((to - from).max(0)) / 365.25
+    }
+
     /// True for a method that keeps a state of each pixel, and goes on from it.
     pub fn is_monitor(&self) -> bool {
         match self {

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use crate::detect::events::FalseAlarms;
 use crate::digest::Sha256;
 use crate::error::{Error, Quarantine, Result};
 use crate::files::write_bytes;
@@ -107,6 +108,8 @@ pub struct Manifest {
     pub tables: Vec<Table>,
     /// Maps, with their parcel pixels as rows.
     pub maps: Vec<Table>,
+    /// Alarms at parcels of kind `reference`, by change method.
+    pub reference_alarms: BTreeMap<String, FalseAlarms>,
     /// Counts of parcels, scenes, tasks, blocks, rows.
     pub counts: BTreeMap<&'static str, u64>,
     /// Seconds of each stage.

@@ -324,6 +324,8 @@ pub struct DisturbanceRow {
     pub after_scene_id: String,
     /// What undisturbed reference parcels nearby showed.
     pub control: Option<Control>,
+    /// Alarms a parcel and year at the run's reference parcels, and the upper end of the 95 % interval.
+    pub false_alarms: Option<(f64, f64)>,
     /// Outline, longitude and latitude.
     pub geometry: MultiPolygon<f64>,
 }
@@ -352,6 +354,12 @@ pub fn disturbances_schema() -> SchemaRef {
         ),
         maybe("control_se", INDEX_UNIT, "standard error of control_change from the scatter between reference parcels"),
         maybe("control_pixels", "pixel", "sum of the coverage fractions of the reference pixels"),
+        maybe(
+            "false_alarms_per_parcel_year",
+            "year-1",
+            "alarms of the method a parcel and year at the run's reference parcels; null without any",
+        ),
+        maybe("false_alarms_upper95_per_parcel_year", "year-1", "upper end of its one-sided 95 % interval (Poisson)"),
         maybe("did_magnitude", INDEX_UNIT, "magnitude minus control_change (difference in differences)"),
     ];
     fields.extend(geoparquet::fields("outline of the disturbed pixels"));
@@ -381,6 +389,8 @@ pub fn disturbances(rows: &[DisturbanceRow], extent: &mut Extent) -> Result<Reco
         optional(rows.iter().map(|r| r.control.map(|c| c.change))),
         optional(rows.iter().map(|r| r.control.and_then(|c| c.se))),
         optional(rows.iter().map(|r| r.control.map(|c| c.pixels))),
+        optional(rows.iter().map(|r| r.false_alarms.map(|f| f.0))),
+        optional(rows.iter().map(|r| r.false_alarms.map(|f| f.1))),
         optional(rows.iter().map(|r| r.control.map(|c| r.magnitude - c.change))),
     ];
     columns.extend(extent.columns(rows.iter().map(|r| &r.geometry))?);

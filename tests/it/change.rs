@@ -287,3 +287,50 @@ fn bands_that_are_none_and_methods_that_lack_a_number_are_refused() {
         assert!(text.contains(told), "{table}: {text}");
     }
 }
+
+#[test]
+fn maps_that_are_gone_or_no_longer_wanted() {
+    let project = romania(&all_days());
+    project.run(&[]);
+    let maps = files(&project.out().join("maps"));
+    let (name, _) = maps.first_key_value().unwrap();
+    fs::remove_file(project.out().join("maps").join(name)).unwrap();
+    project.run(&[]);
+    assert_same(&files(&project.out().join("maps")), &maps, "a map that was removed is made again");
+    assert_eq!(project.record()["maps"].as_array().unwrap().len(), 3);
+    let tables = project.record()["tables"].as_array().unwrap().clone();
+    assert!(tables.iter().all(|t| t["path"].as_str().unwrap().ends_with(".parquet")));
+    project.edit("project.toml", "maps = [\"break_date\", \"magnitude\", \"probability\"]", "maps = [\"magnitude\"]");
+    project.run(&[]);
+    let left: Vec<String> = files(&project.out().join("maps")).into_keys().collect();
+    assert!(left.len() == 1 && left[0].ends_with("bfast_monitor_magnitude.tif"), "{left:?}");
+}
+
+#[test]
+fn the_monitor_goes_on_as_well_and_leaves_reference_parcels_alone() {
+    let days = all_days();
+    let (old, new) = days.split_at(days.len() - 2);
+    let project = romania(old);
+    let text = fs::read_to_string(project.path("project.toml")).unwrap();
+    let (before, after) = (text.find("[change.bfast_monitor]").unwrap(), text.find("[output]").unwrap());
+    let method = "[change.monitor]\nindex = \"ndmi\"\nmonitor_start = \"2020-01-01\"\n\n";
+    project.write("project.toml", &format!("{}{method}{}", &text[..before], &text[after..]));
+    project.run(&[]);
+    assert_eq!(states(&project).len(), 1);
+    for day in new {
+        project.add_scene(day);
+    }
+    project.run(&[]);
+    let out = project.path("fresh");
+    project.run(&["--out", out.to_str().unwrap()]);
+    assert_same(&project.tables(), &crate::support::tables(&out), "two new scenes");
+    assert_same(&files(&project.out().join("maps")), &files(&out.join("maps")), "maps after two new scenes");
+    let (head, rows) = crate::support::read_table(&project.out().join("tables/disturbances.parquet"));
+    let id = head.iter().position(|h| h == "parcel_id").unwrap();
+    let disturbed: std::collections::BTreeSet<&str> = rows.iter().map(|r| r[id].as_str()).collect();
+    // RO-033 and RO-034 lost forest in 2020, as anyone can see in the images; RO-003 is of kind `reference`.
+    assert!(
+        disturbed.contains("RO-033") && disturbed.contains("RO-034") && !disturbed.contains("RO-003"),
+        "{disturbed:?}"
+    );
+}
