@@ -206,10 +206,10 @@ impl Tables<'_> {
         Ok(())
     }
 
-    /// Maps of an earlier run that this one does not make.
+    /// Maps of an earlier run that this one does not make. Files that are no maps of ours are left alone.
     fn remove_other_maps(&self, maps: &[manifest::Table]) -> Result<()> {
         let keep: BTreeSet<PathBuf> = maps.iter().map(|m| self.root.join(&m.path)).collect();
-        for file in manifest::files_below(&self.root.join("maps")).filter(|f| !keep.contains(f)) {
+        for file in manifest::maps_below(self.root).filter(|f| !keep.contains(f)) {
             std::fs::remove_file(&file).map_err(Error::io("remove", &file))?;
         }
         Ok(())
@@ -240,8 +240,9 @@ impl Tables<'_> {
                 .first()
                 .map(|d| (d.delta.delta_t_co2e, 0.5 * (d.delta.ci90_upper_t_co2e - d.delta.ci90_lower_t_co2e))),
             disturbed_ha: changes.and_then(|c| settled(c, &self.settings.options)).map(|l| {
-                let se = l.rows.iter().try_fold(0.0, |sum, d| d.area_se_ha.map(|s| sum + s * s)).map(f64::sqrt);
-                (l.area_ha(), se)
+                let losses = || l.rows.iter().filter(|d| d.magnitude < 0.0);
+                let se = losses().try_fold(0.0, |sum, d| d.area_se_ha.map(|s| sum + s * s)).map(f64::sqrt);
+                (l.lost_ha(|_| true), se.filter(|_| losses().next().is_some()))
             }),
             status: assessment.deltas.first().map(|d| d.delta.status.name().to_owned()),
         }

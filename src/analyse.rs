@@ -45,12 +45,20 @@ pub struct ParcelLosses {
     pub why: BTreeMap<Unjudged, usize>,
     /// Disturbances.
     pub rows: Vec<DisturbanceRow>,
+    /// Pixels of each, as positions in `pixel_ha`.
+    pub members: Vec<Vec<usize>>,
+    /// Hectares of each pixel of the parcel that lie within it.
+    pub pixel_ha: Vec<f64>,
 }
 
 impl ParcelLosses {
-    /// Disturbed area, hectares. Of nothing it is 0, not the -0 of a float sum.
-    pub fn area_ha(&self) -> f64 {
-        self.rows.iter().fold(0.0, |sum, d| sum + d.area_ha)
+    /// Area of the losses whose first clear date after (`date_upper`) passes, hectares: a pixel that was lost twice counts
+    /// once, a gain not at all. Of nothing it is 0, not the -0 of a float sum.
+    pub fn lost_ha(&self, counts: impl Fn(Date) -> bool) -> f64 {
+        let losses =
+            self.rows.iter().zip(&self.members).filter(|(row, _)| row.magnitude < 0.0 && counts(row.date_upper));
+        let pixels: BTreeSet<usize> = losses.flat_map(|(_, members)| members.iter().copied()).collect();
+        pixels.into_iter().filter_map(|p| self.pixel_ha.get(p)).fold(0.0, |sum, ha| sum + ha)
     }
 }
 
@@ -231,12 +239,13 @@ fn carbon(
         };
         match delta((start, first), (end, last), &basis) {
             Ok(delta) => {
-                let within = |d: &&DisturbanceRow| d.date_lower < end && d.date_upper > start;
+                // One date decides, so that the periods of a year add up to the year.
+                let within = |seen: Date| seen > start && seen <= end;
                 out.deltas.push(DeltaRow {
                     parcel_id: parcel_id.clone(),
                     kind: parcel.kind.map(crate::parcel::Kind::name),
                     delta,
-                    disturbed_area_ha: losses.map(|l| l.rows.iter().filter(within).fold(0.0, |sum, d| sum + d.area_ha)),
+                    disturbed_area_ha: losses.map(|l| l.lost_ha(within)),
                     parameter_set: set.clone(),
                     geometry: parcel.lon_lat.clone(),
                 });

@@ -23,7 +23,7 @@ use crate::record::manifest;
 use crate::record::maps::Maps;
 use crate::record::table::DisturbanceRow;
 use crate::stack::{Block, Stacks, Values};
-use crate::state::{self, Kept, ParcelState, UNSEEN};
+use crate::state::{self, Kept, ParcelState};
 
 /// Attribute that says what grows on a parcel.
 const FOREST_TYPE: &str = "forest_type";
@@ -65,8 +65,6 @@ struct Outcome {
     verdicts: Vec<Verdict>,
     /// What a monitoring method keeps of the pixels.
     states: Option<Vec<PixelState>>,
-    /// For each pass: which of its scenes saw the parcel clear.
-    seen: Vec<u8>,
     /// Share of the whole parcel that could be judged.
     judged_share: f64,
     ha_per_pixel: f64,
@@ -100,10 +98,13 @@ impl Changes<'_> {
             let to_lon_lat =
                 Transform::new(&block.grid.lattice.crs, &Crs(LON_LAT.to_owned())).map_err(Error::Internal)?;
             for outcome in &outcomes {
-                maps.add(block.grid_id, &block.grid.lattice, &outcome.places, &outcome.verdicts);
-                let rows = self.rows(method, block, &values, outcome, &to_lon_lat)?;
-                let losses = ParcelLosses { judged_share: outcome.judged_share, why: reasons(&outcome.verdicts), rows };
-                references.extend(self.reference(outcome));
+                maps.add(outcome.position, block.grid_id, &block.grid.lattice, &outcome.places, &outcome.verdicts);
+                let rows = self.rows(method, &stacks, block, &values, outcome, &to_lon_lat)?;
+                let members = outcome.events.iter().map(|e| e.members.clone()).collect();
+                let pixel_ha = outcome.places.iter().map(|p| p.weight * outcome.ha_per_pixel).collect();
+                let why = reasons(&outcome.verdicts);
+                let losses = ParcelLosses { judged_share: outcome.judged_share, why, rows, members, pixel_ha };
+                references.extend(self.reference(outcome).map(|r| (outcome.position, r)));
                 if self.plan.parcels.parcels[outcome.position].kind == Some(Kind::Reference)
                     && outcome.judged_share >= self.settings.options.observe.min_clear_fraction
                 {
@@ -114,6 +115,9 @@ impl Changes<'_> {
             (self.progress)(engine::Event::Advance(block.parcels.len() as u64));
         }
         (self.progress)(engine::Event::End);
+        // In the order of the parcels, whatever batches the store holds them in: sums must not depend on it.
+        references.sort_by_key(|(position, _)| *position);
+        let references: Vec<Reference> = references.into_iter().map(|(_, r)| r).collect();
         let rule = &self.settings.options.change.control;
         let rate = alarms.rate().zip(alarms.rate_upper95());
         found.alarms.insert(method.name().to_owned(), alarms);
@@ -178,7 +182,7 @@ impl Changes<'_> {
         {
             let made = outcomes.iter_mut().map(|o| {
                 let states = o.states.take()?;
-                Some((o.ordinal, ParcelState { seen: o.seen.clone(), states }))
+                Some((o.ordinal, ParcelState { states }))
             });
             // Without a single pass to be judged the history may still grow, and there is nothing to keep.
             if let Some(parcels) = made.collect::<Option<BTreeMap<_, _>>>() {
@@ -209,10 +213,7 @@ impl Changes<'_> {
         let places: Vec<Place> =
             at.zip(footprint.weights()).map(|((row, col), weight)| Place { row, col, weight }).collect();
         let stack = values.parcel(ordinal, places.len());
-        let kept_here = kept.parcels.get(&ordinal);
-        let mut seen = kept_here.map_or_else(Vec::new, |k| k.seen.clone());
-        seen.extend(values.seen(ordinal, UNSEEN));
-        let before = kept_here.map_or(&[][..], |k| &k.states);
+        let before = kept.parcels.get(&ordinal).map_or(&[][..], |k| &k.states);
         let Some((verdicts, states)) = judge.pixels(&stack, kept.looks, before) else { return Ok(None) };
         let judged = places.iter().zip(&verdicts).filter(|(_, v)| v.unjudged.is_none());
         let judged_px = judged.fold(0.0, |sum, (p, _)| sum + p.weight);
@@ -222,13 +223,14 @@ impl Changes<'_> {
         let events = events(&places, &verdicts, &stack.days, rule, method.min_patch_ha(), ha_per_pixel);
         let judged_share = judged_px / member.whole_px;
         let position = member.position;
-        Ok(Some(Outcome { ordinal, position, places, verdicts, states, seen, judged_share, ha_per_pixel, events }))
+        Ok(Some(Outcome { ordinal, position, places, verdicts, states, judged_share, ha_per_pixel, events }))
     }
 
     /// Rows of a parcel's events.
     fn rows(
         &self,
         method: &Method,
+        stacks: &Stacks,
         block: &Block,
         values: &Values,
         outcome: &Outcome,
@@ -241,11 +243,9 @@ impl Changes<'_> {
             let date = |look: usize| values.dates()[look];
             let number = of_day.entry(date(event.after).to_string()).or_default();
             *number += 1;
-            let scene = |look: usize| {
-                let number = outcome.seen.get(look).map(|n| usize::from(*n));
-                let scene = number.and_then(|n| block.looks[look].scenes.get(n));
-                let id = scene.map(|s| self.plan.scenes[*s].scene.id.clone());
-                id.ok_or_else(|| Error::Internal(format!("parcel {}: no scene in look {look}", parcel.id)))
+            let scene = |look: usize| -> Result<String> {
+                let scene = stacks.scene(block, look, outcome.ordinal, &event.members)?;
+                Ok(scene.map_or_else(String::new, |s| self.plan.scenes[s].scene.id.clone()))
             };
             let w = parcel.window;
             let at = |m: &usize| (outcome.places[*m].row - w.row, outcome.places[*m].col - w.col);

@@ -275,6 +275,7 @@ fn citations(settings: &Settings) -> Vec<String> {
     if options.observe.nbar {
         works.push(format!("nbar: {}", brdf::CITATION));
     }
+    works.extend(options.change.methods().iter().map(|m| format!("{}: {}", m.name(), m.citation())));
     works.push("series: Eilers 2003, Analytical Chemistry 75:3631-3636".into());
     works.push("area: Karney 2013, Journal of Geodesy 87:43-55".into());
     if options.biomass.tier1_cover.is_some() {

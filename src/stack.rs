@@ -12,13 +12,14 @@ use rayon::prelude::*;
 use crate::cube::{self, BatchParcel, Pixels};
 use crate::detect::{PixelStack, Want};
 use crate::engine::extraction::undigested;
-use crate::engine::plan::{GridPlan, Member, Plan};
+use crate::engine::plan::{GridPlan, Member, Plan, PlannedScene};
 use crate::error::{Error, Result};
 use crate::gather::index_values;
+use crate::imagery::mask::Class;
 use crate::mosaic;
 use crate::units::days;
 
-/// Fewest and most pixels read at once. The most is a row group of a cube file, so that none is read twice.
+/// Fewest and most pixels read at once, give or take a parcel. The most is a row group of a cube file.
 const BLOCK_PIXELS: (usize, usize) = (1 << 14, 1 << 18);
 /// Share of the memory budget that the values of a block may take.
 const BUDGET_SHARE: f64 = 0.4;
@@ -59,8 +60,9 @@ pub struct Stacks<'a> {
     looks: BTreeMap<&'a str, Vec<Look>>,
 }
 
-/// Order of preference of a lattice for a parcel: too few looks, pixel area, minus the number of looks.
-type Rank = (bool, f64, i64);
+/// Order of preference of a lattice for a parcel: too few looks, not whole in any raster, pixel area, minus the number of
+/// looks.
+type Rank = (bool, bool, f64, i64);
 
 impl<'a> Stacks<'a> {
     /// Over the scenes that came out (`used`, positions in the plan), for these layers.
@@ -107,8 +109,8 @@ impl<'a> Stacks<'a> {
         Stacks { plan, root, cancel, wants, looks }
     }
 
-    /// Cuts the parcels into blocks. Each parcel is on one lattice: of those whose days are `enough`, the finest, then the one
-    /// with the most looks, then the first by name; where none is enough, the same of all. `memory_bytes` bounds what a block
+    /// Cuts the parcels into blocks. Each parcel is on one lattice: of those whose days are `enough`, one that shows it whole,
+    /// then the finest, then the one with the most looks, then the first by name; where none is enough, the same of all. `memory_bytes` bounds what a block
     /// takes, give or take one parcel.
     pub fn blocks(&self, enough: impl Fn(&[i32]) -> bool, memory_bytes: f64) -> Vec<Block<'_>> {
         let chosen = self.lattice_of_parcels(enough);
@@ -126,13 +128,13 @@ impl<'a> Stacks<'a> {
                     if position.and_then(|p| chosen.get(&p)) != Some(&(*grid_id, b)) {
                         continue;
                     }
-                    let more = parcel.footprint.pixels() as usize;
-                    if pixels + more > at_once && !open.is_empty() {
+                    open.push(ordinal);
+                    pixels += parcel.footprint.pixels() as usize;
+                    // Closed as row groups of cube files are, so that with memory for it each is read once.
+                    if pixels >= at_once {
                         blocks.push(block(std::mem::take(&mut open)));
                         pixels = 0;
                     }
-                    open.push(ordinal);
-                    pixels += more;
                 }
                 if !open.is_empty() {
                     blocks.push(block(open));
@@ -147,24 +149,27 @@ impl<'a> Stacks<'a> {
         let mut best: BTreeMap<usize, (Rank, (&str, usize))> = BTreeMap::new();
         for (grid_id, looks) in &self.looks {
             let Some(grid) = self.plan.grids.get(*grid_id) else { continue };
-            let mut seen: BTreeMap<(usize, usize), Vec<i32>> = BTreeMap::new();
+            // Days on which a parcel is in view, and whether any raster holds all of it.
+            let mut seen: BTreeMap<(usize, usize), (Vec<i32>, bool)> = BTreeMap::new();
             for look in looks {
                 let day = days(look.date);
                 for s in &look.scenes {
-                    for (b, view) in self.plan.scenes[*s].views.iter().enumerate() {
-                        for (ordinal, _) in view.parcels() {
-                            let list = seen.entry((b, ordinal)).or_default();
+                    let scene = &self.plan.scenes[*s];
+                    for (b, view) in scene.views.iter().enumerate() {
+                        for (ordinal, parcel) in view.parcels() {
+                            let (list, whole) = seen.entry((b, ordinal)).or_default();
                             if list.last() != Some(&day) {
                                 list.push(day);
                             }
+                            *whole |= scene.window.holds(&parcel.window);
                         }
                     }
                 }
             }
-            for ((b, ordinal), list) in seen {
+            for ((b, ordinal), (list, whole)) in seen {
                 let parcel = &grid.batches[b].parcels[ordinal];
                 let Some(Member { position, .. }) = grid.wanted.get(&parcel.key) else { continue };
-                let rank = (!enough(&list), grid.lattice.pixel_area_m2(), -(list.len() as i64));
+                let rank = (!enough(&list), !whole, grid.lattice.pixel_area_m2(), -(list.len() as i64));
                 if best.get(position).is_none_or(|(known, _)| rank < *known) {
                     best.insert(*position, (rank, (*grid_id, b)));
                 }
@@ -189,13 +194,14 @@ impl<'a> Stacks<'a> {
         let layers = self.wants.len();
         let mut data = vec![f64::NAN; looks.len() * layers * total];
         let rows = data.par_chunks_mut((layers * total).max(1)).zip(looks);
-        let seen = rows.map(|(row, look)| self.look(block, look, &first, total, row)).collect::<Result<Vec<_>>>()?;
+        rows.map(|(row, look)| self.look(block, look, &first, total, row)).collect::<Result<()>>()?;
         let names = self.wants.iter().map(Want::name).collect();
         let dates: Vec<Date> = block.looks.iter().map(|l| l.date).collect();
-        Ok(Values { first, total, layers: names, from, dates, data, seen })
+        Ok(Values { first, total, layers: names, from, dates, data })
     }
 
-    /// One pass: `row` is (layer, pixel). Gives the first of its scenes that had a clear pixel of each parcel.
+    /// One pass: `row` is (layer, pixel). The first of its scenes that measured anything at a place has the say there, cloud
+    /// included, as in [`mosaic::merge`].
     fn look(
         &self,
         block: &Block,
@@ -203,44 +209,99 @@ impl<'a> Stacks<'a> {
         first: &BTreeMap<usize, usize>,
         total: usize,
         row: &mut [f64],
-    ) -> Result<BTreeMap<usize, u8>> {
-        let mut seen = BTreeMap::new();
-        for (number, s) in (0u8..).zip(&look.scenes) {
-            if self.cancel.load(Ordering::Relaxed) {
-                return Err(Error::Interrupted);
-            }
+    ) -> Result<()> {
+        let several = look.scenes.len() > 1;
+        let mut decided = vec![false; if several { total } else { 0 }];
+        for s in &look.scenes {
             let scene = &self.plan.scenes[*s];
-            let view = &scene.views[block.batch];
-            let members: Vec<(usize, &BatchParcel)> = view.parcels().collect();
-            for (group, range) in view.row_groups().into_iter().enumerate() {
-                let members = &members[range];
-                if !members.iter().any(|(ordinal, _)| first.contains_key(ordinal)) {
-                    continue;
-                }
-                let path = scene.cube_path(self.root, view).ok_or_else(|| undigested(scene))?;
-                let (pixels, _) = cube::read(&path, Some(group))?;
-                let layers: Vec<Vec<f64>> = self.wants.iter().map(|w| values_of(&pixels, &scene.layout, w)).collect();
-                let mut at = 0;
-                for (ordinal, parcel) in members {
-                    let n = parcel.footprint.pixels() as usize;
-                    if let Some(to) = first.get(ordinal) {
-                        for i in 0..n {
-                            // The first scene of the pass with every layer there has the say, or bands would be mixed.
-                            let known = (0..layers.len()).all(|l| row[l * total + to + i].is_finite());
-                            if known || !layers.iter().all(|l| l[at + i].is_finite()) {
+            self.pixels(
+                scene,
+                block.batch,
+                |ordinal| first.contains_key(&ordinal),
+                |ordinal, at, n, pixels, layers| {
+                    let Some(to) = first.get(&ordinal) else { return };
+                    for i in 0..n {
+                        if several {
+                            if decided[to + i] || !Class::was_measured(pixels.class[at + i]) {
                                 continue;
                             }
+                            decided[to + i] = true;
+                        }
+                        // A pixel counts with every layer or with none.
+                        if layers.iter().all(|l| l[at + i].is_finite()) {
                             for (l, values) in layers.iter().enumerate() {
                                 row[l * total + to + i] = values[at + i];
                             }
-                            seen.entry(*ordinal).or_insert(number);
                         }
                     }
-                    at += n;
+                },
+            )?;
+        }
+        Ok(())
+    }
+
+    /// Visits the parcels of a scene that `wanted` takes: position in the batch, first pixel and number of pixels within the
+    /// row group, the group, and its layers.
+    fn pixels(
+        &self,
+        scene: &PlannedScene,
+        batch: usize,
+        wanted: impl Fn(usize) -> bool,
+        mut visit: impl FnMut(usize, usize, usize, &Pixels, &[Vec<f64>]),
+    ) -> Result<()> {
+        if self.cancel.load(Ordering::Relaxed) {
+            return Err(Error::Interrupted);
+        }
+        let view = &scene.views[batch];
+        let members: Vec<(usize, &BatchParcel)> = view.parcels().collect();
+        for (group, range) in view.row_groups().into_iter().enumerate() {
+            let members = &members[range];
+            if !members.iter().any(|(ordinal, _)| wanted(*ordinal)) {
+                continue;
+            }
+            let path = scene.cube_path(self.root, view).ok_or_else(|| undigested(scene))?;
+            let (pixels, _) = cube::read(&path, Some(group))?;
+            let layers: Vec<Vec<f64>> = self.wants.iter().map(|w| values_of(&pixels, &scene.layout, w)).collect();
+            let mut at = 0;
+            for (ordinal, parcel) in members {
+                let n = parcel.footprint.pixels() as usize;
+                if wanted(*ordinal) {
+                    visit(*ordinal, at, n, &pixels, &layers);
                 }
+                at += n;
             }
         }
-        Ok(seen)
+        Ok(())
+    }
+
+    /// The scene of a look that shows these pixels of a parcel: of those whose raster reaches the parcel, the one in which most
+    /// of them are clear; of equals the first by id.
+    ///
+    /// # Errors
+    /// A damaged cube file, or interruption.
+    pub fn scene(&self, block: &Block, look: usize, ordinal: usize, members: &[usize]) -> Result<Option<usize>> {
+        let Some(look) = block.looks.get(look) else { return Ok(None) };
+        let shows = |s: &&usize| self.plan.scenes[**s].views[block.batch].parcels().any(|(o, _)| o == ordinal);
+        let candidates: Vec<usize> = look.scenes.iter().filter(shows).copied().collect();
+        if candidates.len() < 2 {
+            return Ok(candidates.first().copied());
+        }
+        let mut best: Option<(usize, usize)> = None;
+        for s in candidates {
+            let mut clear = 0;
+            self.pixels(
+                &self.plan.scenes[s],
+                block.batch,
+                |o| o == ordinal,
+                |_, at, _, pixels, _| {
+                    clear = members.iter().filter(|m| pixels.class[at + **m] == 0).count();
+                },
+            )?;
+            if best.is_none_or(|(most, _)| clear > most) {
+                best = Some((clear, s));
+            }
+        }
+        Ok(best.map(|(_, s)| s))
     }
 }
 
@@ -269,8 +330,6 @@ pub struct Values {
     from: usize,
     dates: Vec<Date>,
     data: Vec<f64>,
-    /// For each look from `from` on: which of its scenes saw a parcel clear, by position in the batch.
-    seen: Vec<BTreeMap<usize, u8>>,
 }
 
 impl Block<'_> {
@@ -302,7 +361,7 @@ impl Values {
             for (t, tile) in layer.chunks_mut(TILE_PIXELS * n.max(1)).enumerate() {
                 let at = l * self.total + first + t * TILE_PIXELS;
                 let wide = tile.len() / n.max(1);
-                for k in 0..self.seen.len() {
+                for k in 0..n.saturating_sub(self.from) {
                     let row = &self.data[k * look + at..][..wide];
                     row.iter().enumerate().for_each(|(i, v)| tile[i * n + self.from + k] = *v);
                 }
@@ -310,10 +369,5 @@ impl Values {
         }
         let values = Array3::from_shape_vec((self.layers.len(), pixels, n), values).unwrap_or_default();
         PixelStack { days: self.days(), layers: self.layers.clone(), values }
-    }
-
-    /// Which scene of each look, from the first that was read, saw a parcel clear; `none` where there was none.
-    pub fn seen(&self, ordinal: usize, none: u8) -> impl Iterator<Item = u8> {
-        self.seen.iter().map(move |look| look.get(&ordinal).copied().unwrap_or(none))
     }
 }

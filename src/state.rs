@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, BinaryArray, BinaryBuilder, StringArray, UInt32Array};
+use arrow::array::{ArrayRef, BinaryArray, StringArray, UInt32Array};
 use arrow::datatypes::{DataType, SchemaRef};
 
 use crate::columnar::{self, Profile, Reader, column, field};
@@ -18,14 +18,9 @@ use crate::error::{Error, Result};
 use crate::record::store;
 use crate::stack::{Block, Look};
 
-/// Stands for "no scene saw the parcel clear in this pass".
-pub const UNSEEN: u8 = u8::MAX;
-
 /// What is kept of one parcel.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ParcelState {
-    /// For each pass: which of its scenes saw the parcel clear, or [`UNSEEN`].
-    pub seen: Vec<u8>,
     /// One state a pixel, or one for all of them, as the method has it.
     pub states: Vec<PixelState>,
 }
@@ -43,7 +38,6 @@ fn schema() -> SchemaRef {
     columnar::schema(vec![
         field("footprint_key", DataType::Utf8, false, "1", "footprint whose states follow"),
         field("states_held", DataType::UInt32, false, "1", "number of states: one a pixel, or one for the parcel"),
-        field("seen", DataType::Binary, false, "1", "for each pass the scene that saw the parcel clear, 255 for none"),
         field("states", DataType::Binary, false, "1", "each state: its length as little-endian u32, then its bytes"),
     ])
 }
@@ -95,7 +89,6 @@ fn read(path: &Path, block: &Block, identities: &[String]) -> Result<Option<Kept
     for rows in reader.read(None, None)? {
         let keys: &StringArray = column(&rows, "footprint_key", path)?;
         let held: &UInt32Array = column(&rows, "states_held", path)?;
-        let seen: &BinaryArray = column(&rows, "seen", path)?;
         let states: &BinaryArray = column(&rows, "states", path)?;
         for i in 0..rows.num_rows() {
             let Some(ordinal) = by_key.get(keys.value(i)) else { return Err(damaged("a footprint of another block")) };
@@ -107,10 +100,10 @@ fn read(path: &Path, block: &Block, identities: &[String]) -> Result<Option<Kept
                 list.push(PixelState::from(state.to_vec()));
                 left = &rest[size..];
             }
-            if list.len() != held.value(i) as usize || seen.value(i).len() != taken.len() || !left.is_empty() {
+            if list.len() != held.value(i) as usize || !left.is_empty() {
                 return Err(damaged("another number of states or passes"));
             }
-            kept.parcels.insert(*ordinal, ParcelState { seen: seen.value(i).to_vec(), states: list });
+            kept.parcels.insert(*ordinal, ParcelState { states: list });
         }
     }
     if kept.parcels.len() != block.parcels.len() {
@@ -125,28 +118,24 @@ fn read(path: &Path, block: &Block, identities: &[String]) -> Result<Option<Kept
 /// The file system's answer.
 pub fn save(path: &Path, block: &Block, identities: &[String], parcels: &BTreeMap<usize, ParcelState>) -> Result<()> {
     let batch = &block.grid.batches[block.batch];
-    let (mut seen, mut states) = (BinaryBuilder::new(), BinaryBuilder::new());
-    let mut bytes = Vec::new();
-    for parcel in parcels.values() {
-        seen.append_value(&parcel.seen);
-        bytes.clear();
+    let schema = schema();
+    // A batch a parcel: what one holds is bounded by its format.
+    let batches = parcels.iter().map(|(ordinal, parcel)| {
+        let mut bytes = Vec::new();
         for state in &parcel.states {
             let state = state.bytes();
             bytes.extend(u32::try_from(state.len()).unwrap_or(u32::MAX).to_le_bytes());
             bytes.extend(state);
         }
-        states.append_value(&bytes);
-    }
-    let keys = parcels.keys().map(|p| batch.parcels[*p].key.to_string());
-    let columns: Vec<ArrayRef> = vec![
-        Arc::new(StringArray::from_iter_values(keys)),
-        Arc::new(UInt32Array::from_iter_values(parcels.values().map(|p| p.states.len() as u32))),
-        Arc::new(seen.finish()),
-        Arc::new(states.finish()),
-    ];
+        let columns: Vec<ArrayRef> = vec![
+            Arc::new(StringArray::from_iter_values([batch.parcels[*ordinal].key.to_string()])),
+            Arc::new(UInt32Array::from_iter_values([parcel.states.len() as u32])),
+            Arc::new(BinaryArray::from_iter_values([bytes])),
+        ];
+        columnar::batch(&schema, columns)
+    });
     let passes = serde_json::to_string(identities).map_err(|e| Error::Internal(format!("list of passes: {e}")))?;
     let metadata = [("lintan.version", env!("CARGO_PKG_VERSION").to_owned()), ("lintan.passes", passes)];
-    let schema = schema();
-    columnar::write(path, &schema, [columnar::batch(&schema, columns)], &metadata, Profile::Pixels)?;
+    columnar::write(path, &schema, batches, &metadata, Profile::Pixels)?;
     Ok(())
 }

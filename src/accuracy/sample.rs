@@ -262,7 +262,9 @@ impl Map {
         self.breaks.blocks.look(at, size, &mut breaks).map_err(unusable(&self.path))?;
         self.magnitude.blocks.look(at, size, &mut magnitude).map_err(unusable(&self.path))?;
         let class = |(b, m): (f32, f32)| {
-            if self.breaks.says(b) { Some(Class::Disturbed) } else { self.magnitude.says(m).then_some(Class::Stable) }
+            // A break with a gain is no disturbance.
+            let lost = self.breaks.says(b) && (m.is_nan() || m < 0.0);
+            if lost { Some(Class::Disturbed) } else { self.magnitude.says(m).then_some(Class::Stable) }
         };
         Ok(breaks.into_iter().zip(magnitude).map(class).collect())
     }

@@ -182,7 +182,7 @@ pub struct Layout {
     pub indices: Vec<(String, Source)>,
     /// Bands that were asked for and are there, with the value layer that holds each.
     pub bands: Vec<(Band, usize)>,
-    /// Requested indices that cannot be made of this scene's bands.
+    /// Requested indices that cannot be made of this scene's bands, and bands that it lacks.
     pub missing: Vec<String>,
 }
 
@@ -270,7 +270,10 @@ pub fn lay_out(scene: &Scene, wanted: &Wanted) -> Result<Layout, SceneFault> {
     }
     let mut bands = Vec::new();
     for band in &wanted.bands {
-        let Ok((layer, asset)) = choose(scene, &candidates(*band, scene), target_m) else { continue };
+        let Ok((layer, asset)) = choose(scene, &candidates(*band, scene), target_m) else {
+            missing.push(Layer::Band(*band).name());
+            continue;
+        };
         bands.push((*band, keep(layer, asset)?));
     }
     let source = |id: &str, layers: Vec<usize>| match index::by_id(id) {

@@ -331,7 +331,7 @@ impl Model {
     /// of at least `min_magnitude`.
     ///
     /// `before` is the last clear observation of the season at the start of the segment, `after` the first of the next season
-    /// with a value, `detected` the last observation of all, since all of them enter the fit. `magnitude` is that of the
+    /// with a value, `detected` the last observation of the last season, since all of them enter the fit. `magnitude` is that of the
     /// segment, which may last several years. `break_day` is the first day of the season after the segment's start: the year
     /// LT-GEE reports. `probability` is 1 less the p of the F test of the whole model: that the chain says more than a flat
     /// line, not that this one segment is real.
@@ -365,6 +365,10 @@ impl Model {
         if fit.p_value > self.params.pval_threshold {
             return Ok(());
         }
+        // All years enter the fit, so that it stands with the last observation of the last of them.
+        let last = (0..scratch.yearly.len())
+            .rfind(|&k| scratch.yearly[k].is_finite())
+            .map_or(self.last, |k| scratch.picked[k].1);
         for s in fit.segments().filter(|s| s.magnitude() <= -self.params.min_magnitude) {
             let start = s.start.position;
             let Some(next) = (start + 1..scratch.yearly.len()).find(|&k| scratch.yearly[k].is_finite()) else {
@@ -373,7 +377,7 @@ impl Model {
             out.push(PixelBreak {
                 before: scratch.picked[start].1,
                 after: scratch.picked[next].0,
-                detected: self.last,
+                detected: last,
                 magnitude: s.magnitude(),
                 probability: 1.0 - fit.p_value,
                 break_day: self.season_start[next],

@@ -166,6 +166,24 @@ impl Method {
         }
     }
 
+    /// Names of all methods.
+    pub const NAMES: [&str; 5] = ["monitor", "bfast_monitor", "ccdc", "landtrendr", "two_date"];
+
+    /// Where it comes from.
+    pub fn citation(&self) -> &'static str {
+        match self {
+            Method::BfastMonitor(_) => "Verbesselt et al. 2012, Remote Sensing of Environment 123:98-108",
+            Method::Ccdc(_) => "Zhu and Woodcock 2014, Remote Sensing of Environment 144:152-171",
+            Method::Landtrendr(_) => "Kennedy et al. 2010, Remote Sensing of Environment 114:2897-2910",
+            Method::Monitor(_) => {
+                "Page 1954, Biometrika 41:100-115 (cumulative sums); Beaton and Tukey 1974, Technometrics 16:147-185 (robust fit)"
+            }
+            Method::TwoDate(_) => {
+                "Key and Benson 2006, USDA General Technical Report RMRS-GTR-164-CD, LA-1 (two dates)"
+            }
+        }
+    }
+
     /// Field, what was found, what is expected.
     ///
     /// # Errors
@@ -364,7 +382,7 @@ const UNJUDGED: [Unjudged; 5] = [
 ];
 
 /// Raise when states of pixels are made or written in another way.
-pub const STATE_VERSION: u32 = 1;
+pub const STATE_VERSION: u32 = 2;
 
 /// What a monitoring method keeps of a pixel, as bytes; a pixel that cannot be judged keeps the reason.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -500,4 +518,18 @@ fn pooled(stack: &PixelStack, known: usize, before: &[PixelState], model: &monit
     let verdicts = (0..state.pixels()).map(verdict).collect();
     let states = || state.save().into_iter().map(PixelState::of).collect();
     Some((verdicts, model.has_begun().then(states)))
+}
+
+impl MapKind {
+    /// Every kind.
+    pub const ALL: [MapKind; 3] = [MapKind::BreakDate, MapKind::Magnitude, MapKind::Probability];
+
+    /// Name in configuration and files.
+    pub fn name(self) -> &'static str {
+        match self {
+            MapKind::BreakDate => "break_date",
+            MapKind::Magnitude => "magnitude",
+            MapKind::Probability => "probability",
+        }
+    }
 }

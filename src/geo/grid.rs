@@ -125,6 +125,15 @@ impl Window {
         };
         !apart(self.row, self.rows, other.row, other.rows) && !apart(self.col, self.cols, other.col, other.cols)
     }
+
+    /// True where every pixel of `other` is one of this.
+    #[must_use]
+    pub fn holds(&self, other: &Window) -> bool {
+        let within = |at: u32, n: u32, from: u32, size: u32| {
+            at >= from && u64::from(at) + u64::from(n) <= u64::from(from) + u64::from(size)
+        };
+        within(other.row, other.rows, self.row, self.rows) && within(other.col, other.cols, self.col, self.cols)
+    }
 }
 
 #[cfg(test)]

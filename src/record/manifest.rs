@@ -7,6 +7,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::detect::events::FalseAlarms;
+use crate::detect::{MapKind, Method};
 use crate::digest::Sha256;
 use crate::error::{Error, Quarantine, Result};
 use crate::files::write_bytes;
@@ -61,14 +62,24 @@ pub struct SceneRecord {
     /// Where sun and satellite stood, where reflectance was to be brought to a view from straight above.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub angles: Option<serde_json::Value>,
-    /// Requested indices that its bands cannot give.
+    /// Requested indices that its bands cannot give, and bands for change methods that it lacks.
     pub indices_missing: Vec<String>,
     /// Footprint pixels by clear-sky class.
     pub pixels_by_class: BTreeMap<String, u64>,
 }
 
+/// Maps that some run wrote below an output folder: files named `METHOD_KIND.tif` in the folder of a grid.
+pub fn maps_below(root: &Path) -> impl Iterator<Item = std::path::PathBuf> + use<> {
+    let is_map = |f: &std::path::PathBuf| {
+        let name = f.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+        let kind = MapKind::ALL.iter().any(|k| name.ends_with(&format!("_{}.tif", k.name())));
+        kind && Method::NAMES.iter().any(|m| name.starts_with(&format!("{m}_")))
+    };
+    files_below(&root.join("maps")).filter(is_map)
+}
+
 /// Files below a folder; none where there is no folder.
-pub fn files_below(folder: &Path) -> impl Iterator<Item = std::path::PathBuf> {
+pub fn files_below(folder: &Path) -> impl Iterator<Item = std::path::PathBuf> + use<> {
     let all = walkdir::WalkDir::new(folder).into_iter().filter_map(std::result::Result::ok);
     all.filter(|f| f.file_type().is_file()).map(walkdir::DirEntry::into_path)
 }

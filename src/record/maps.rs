@@ -18,6 +18,8 @@ pub const NO_DAY: i32 = i32::MIN;
 /// What is known of one pixel.
 #[derive(Debug, Clone, Copy)]
 struct Cell {
+    /// Position of the parcel that it was judged for.
+    parcel: usize,
     day: i32,
     magnitude: f32,
     probability: f32,
@@ -39,18 +41,22 @@ impl<'a> Maps<'a> {
         Maps { method, kinds, grids: BTreeMap::new() }
     }
 
-    /// Adds the pixels of a parcel. A pixel that two parcels share keeps what it has.
-    pub fn add(&mut self, grid_id: &str, lattice: &Lattice, places: &[Place], verdicts: &[Verdict]) {
+    /// Adds the pixels of the parcel at a position. Of two parcels that share a pixel the one with the smaller position has the
+    /// say, in whatever order they come.
+    pub fn add(&mut self, parcel: usize, grid_id: &str, lattice: &Lattice, places: &[Place], verdicts: &[Verdict]) {
         if self.kinds.is_empty() {
             return;
         }
         let (_, cells) = self.grids.entry(grid_id.to_owned()).or_insert_with(|| (lattice.clone(), Cells::new()));
         for (place, verdict) in places.iter().zip(verdicts) {
-            let first = verdict.breaks.first();
+            // The first loss; where there is none, the first gain.
+            let loss = verdict.breaks.iter().find(|b| b.magnitude < 0.0);
+            let first = loss.or(verdict.breaks.first());
             // A pixel that was judged and has neither break nor change of its own did not change.
             let still = if verdict.unjudged.is_none() && verdict.magnitude.is_nan() { 0.0 } else { verdict.magnitude };
             let change = first.map_or(still, |b| b.magnitude);
-            cells.entry((place.row, place.col)).or_insert(Cell {
+            let cell = Cell {
+                parcel,
                 day: first.map_or(NO_DAY, |b| b.break_day.floor() as i32),
                 magnitude: change as f32,
                 probability: if verdict.unjudged.is_some() {
@@ -58,7 +64,11 @@ impl<'a> Maps<'a> {
                 } else {
                     first.map_or(0.0, |b| b.probability as f32)
                 },
-            });
+            };
+            let known = cells.entry((place.row, place.col)).or_insert(cell);
+            if parcel < known.parcel {
+                *known = cell;
+            }
         }
     }
 
@@ -72,12 +82,14 @@ impl<'a> Maps<'a> {
             let Some(window) = around(cells.keys()) else { continue };
             let grid = lattice.grid(&window);
             for kind in self.kinds {
-                let (name, meaning) = match kind {
-                    MapKind::BreakDate => ("break_date", "first break, days since 1970-01-01"),
-                    MapKind::Magnitude => ("magnitude", "change of the index, negative is loss"),
-                    MapKind::Probability => ("probability", "probability of the first break, 0 without one"),
+                let meaning = match kind {
+                    MapKind::BreakDate => "first loss, else first gain, days since 1970-01-01",
+                    MapKind::Magnitude => {
+                        "its change of the index, negative is loss; without one the change of the whole period"
+                    }
+                    MapKind::Probability => "its probability, 0 without one",
                 };
-                let path = root.join("maps").join(grid_id).join(format!("{}_{name}.tif", self.method));
+                let path = root.join("maps").join(grid_id).join(format!("{}_{}.tif", self.method, kind.name()));
                 let at = |(row, col): &(u32, u32)| ((row - window.row) as usize, (col - window.col) as usize);
                 match kind {
                     MapKind::BreakDate => {

@@ -516,7 +516,11 @@ pub fn deltas_schema() -> SchemaRef {
             "tonnes of CO2 equivalent that the scheme allows; null without a scheme, 0 for screening",
         ),
         number("annual_t_co2e_per_ha", "t ha-1 year-1", "delta_t_co2e per year of 365.25 days and hectare"),
-        maybe("disturbed_area_ha", "ha", "disturbed area detected within the period; null when no change method ran"),
+        maybe(
+            "disturbed_area_ha",
+            "ha",
+            "area lost by the first configured change method, by date_upper within the period; null when none ran or too little could be judged",
+        ),
         text("parameter_set", "name, version and digest of the parameter set"),
         text("status", "issuable or screening_only"),
         flags_field(),

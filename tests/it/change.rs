@@ -334,3 +334,38 @@ fn the_monitor_goes_on_as_well_and_leaves_reference_parcels_alone() {
         "{disturbed:?}"
     );
 }
+
+/// Adjoining periods add up to the whole, whatever the dates of the losses.
+#[test]
+fn lost_areas_of_adjoining_periods_add_up() {
+    let periods = |list: &str| {
+        let project = romania(&all_days());
+        let more = format!(
+            "[biomass.tier1_cover]\nindex = \"ndvi\"\nindex_bare = 0.2\nindex_full = 0.88\nforest_type = \"阔叶林\"\n\
+             ecological_zone = \"temperate_mountain\"\nwindow_days = 120\nindex_se = 0.03\n[account]\nperiods = {list}\n[output]"
+        );
+        project.edit("project.toml", "[output]", &more);
+        project.edit("project.toml", "indices = [\"ndmi\"]", "indices = [\"ndmi\", \"ndvi\"]");
+        project.run(&[]);
+        let (head, rows) = crate::support::read_table(&project.out().join("tables/deltas.parquet"));
+        let at = |name: &str| head.iter().position(|h| h == name).unwrap();
+        let mut lost = std::collections::BTreeMap::new();
+        for row in rows {
+            let ha: f64 = row[at("disturbed_area_ha")].parse().unwrap_or(f64::NAN);
+            let area: f64 = row[at("area_ha")].parse().unwrap();
+            assert!(ha.is_nan() || ha <= area * (1.0 + 1e-9), "{row:?}");
+            lost.entry(row[at("parcel_id")].clone()).or_insert_with(Vec::new).push(ha);
+        }
+        lost
+    };
+    let parts = periods("[[\"2020-04-01\", \"2020-07-05\"], [\"2020-07-05\", \"2020-10-20\"]]");
+    let whole = periods("[[\"2020-04-01\", \"2020-10-20\"]]");
+    let mut compared = 0;
+    for (parcel, whole) in &whole {
+        let Some(parts) = parts.get(parcel).filter(|p| p.len() == 2 && whole[0] > 0.0) else { continue };
+        // A pixel lost in both parts counts once in the whole; bfast_monitor gives one break a pixel, so there is none.
+        assert!((parts[0] + parts[1] - whole[0]).abs() < 1e-9, "{parcel}: {parts:?} and {whole:?}");
+        compared += usize::from(parts[0] > 0.0 && parts[1] > 0.0);
+    }
+    assert!(compared > 0, "no parcel lost forest in both parts");
+}
