@@ -255,23 +255,133 @@ impl FalseAlarms {
         (self.parcel_years > 0.0).then(|| f64::from(self.events) / self.parcel_years)
     }
 
-    /// Upper end of the one-sided 95 % interval of the rate, exact for a Poisson number (Garwood 1936, Biometrika 28,
-    /// 437-442), by bisection.
+    /// Upper end of the one-sided 95 % interval of the rate: of a Poisson number, by the cube root of chi-square (Wilson and
+    /// Hilferty 1931, Proc. Natl. Acad. Sci. 17, 684-688), within 1 %.
     pub fn rate_upper95(&self) -> Option<f64> {
-        let at_most = |mean: f64| {
-            let mut term = (-mean).exp();
-            let mut sum = term;
-            for k in 1..=self.events {
-                term *= mean / f64::from(k);
-                sum += term;
-            }
-            sum
+        let k = f64::from(self.events) + 1.0;
+        let upper = k * (1.0 - 1.0 / (9.0 * k) + 1.644_853_6 / (3.0 * k.sqrt())).powi(3);
+        (self.parcel_years > 0.0).then(|| upper / self.parcel_years)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::detect::Unjudged;
+
+    const DAYS: [i32; 8] = [0, 10, 20, 30, 100, 110, 200, 200];
+
+    fn one(before: usize, after: usize, magnitude: f64) -> PixelBreak {
+        PixelBreak { before, after, detected: after + 1, magnitude, probability: 0.8, break_day: 0.0 }
+    }
+
+    /// Pixels in a row of places with these weights; `None` could not be judged.
+    fn row(pixels: &[(f64, Option<&[PixelBreak]>)]) -> (Vec<Place>, Vec<Verdict>) {
+        let place = |(col, (weight, _)): (usize, &(f64, _))| Place { row: 5, col: col as u32, weight: *weight };
+        let verdict = |(_, breaks): &(f64, Option<&[PixelBreak]>)| match breaks {
+            Some(breaks) => Verdict { breaks: breaks.to_vec(), magnitude: 0.0, unjudged: None },
+            None => Verdict::unjudged(Unjudged::TooFewObservations),
         };
-        let (mut low, mut high) = (0.0, f64::from(self.events) + 10.0 * (f64::from(self.events) + 1.0).sqrt());
-        for _ in 0..60 {
-            let middle = 0.5 * (low + high);
-            if at_most(middle) > 0.05 { low = middle } else { high = middle }
-        }
-        (self.parcel_years > 0.0).then(|| high / self.parcel_years)
+        (pixels.iter().enumerate().map(place).collect(), pixels.iter().map(verdict).collect())
+    }
+
+    fn found(pixels: &[(f64, Option<&[PixelBreak]>)], rule: &EventRule) -> Vec<Event> {
+        let (places, verdicts) = row(pixels);
+        events(&places, &verdicts, &DAYS, rule, 0.0, 0.01)
+    }
+
+    #[test]
+    fn an_event_has_the_medians_of_its_pixels_and_an_error_worked_by_hand() {
+        let (early, late) = ([one(0, 1, -0.2)], [one(1, 3, -0.5)]);
+        let pixels: [(f64, Option<&[PixelBreak]>); 6] = [
+            (1.0, Some(&[])),
+            (0.5, Some(&early)),
+            (1.0, Some(&late)),
+            (1.0, Some(&late)),
+            (0.6, None),
+            (1.0, Some(&[])),
+        ];
+        let all = found(&pixels, &EventRule::default());
+        assert_eq!(all.len(), 1);
+        let e = &all[0];
+        assert_eq!(e.members, [1, 2, 3]);
+        assert_eq!((e.before, e.after), (1, 3));
+        assert!((e.pixels - 2.5).abs() < 1e-12);
+        assert!((e.magnitude - (0.5 * -0.2 + 2.0 * -0.5) / 2.5).abs() < 1e-12);
+        // Edge: the members beside others, 0.5 and 1. Wrong one by one: (0.25 + 1 + 1) x 0.8 x 0.2. Unjudged beside: 0.6.
+        let variance = (0.25f64 * 1.5).powi(2) + 2.25 * 0.16 + 0.36 / 12.0;
+        assert!((e.pixels_se.unwrap() - variance.sqrt()).abs() < 1e-12);
+        assert!((e.probability.unwrap() - 0.8).abs() < 1e-12);
+        // Told by the first member when nothing is too small; when 2 pixels are asked for, with the second.
+        assert_eq!(e.detected, 3);
+        let (rule, smaller) = (|ha| EventRule { min_patch_ha: Some(ha), ..EventRule::default() }, 0.025);
+        assert_eq!(found(&pixels, &rule(smaller))[0].detected, 4);
+        assert!(found(&pixels, &rule(0.0251)).is_empty());
+    }
+
+    #[test]
+    fn what_does_not_touch_or_is_of_another_time_or_sign_is_another_event() {
+        let (loss, later, gain) = ([one(0, 1, -0.2)], [one(5, 6, -0.2)], [one(0, 1, 0.2)]);
+        let rule = EventRule::default();
+        assert_eq!(found(&[(1.0, Some(&loss)), (1.0, Some(&[])), (1.0, Some(&loss))], &rule).len(), 2);
+        assert_eq!(found(&[(1.0, Some(&loss)), (1.0, Some(&later))], &rule).len(), 2);
+        assert_eq!(found(&[(1.0, Some(&loss)), (1.0, Some(&gain))], &rule).len(), 1);
+        let gains = EventRule { gains: true, ..rule.clone() };
+        assert_eq!(found(&[(1.0, Some(&loss)), (1.0, Some(&gain))], &gains).len(), 2);
+        // 100 days between the intervals.
+        let wide = EventRule { window_days: 100, ..rule.clone() };
+        assert_eq!(found(&[(1.0, Some(&loss)), (1.0, Some(&later))], &wide).len(), 1);
+        // Two losses of one pixel are two events, or one with the earlier break.
+        let twice = [loss[0], later[0]];
+        assert_eq!(found(&[(1.0, Some(&twice))], &rule).len(), 2);
+        let together = found(&[(1.0, Some(&twice))], &wide);
+        assert_eq!((together.len(), together[0].after, together[0].pixels), (1, 1, 1.0));
+        // Corners touch.
+        let (mut places, verdicts) = row(&[(1.0, Some(&loss)), (1.0, Some(&loss))]);
+        places[1].row += 1;
+        assert_eq!(events(&places, &verdicts, &DAYS, &rule, 0.0, 0.01).len(), 1);
+        places[1].row += 1;
+        assert_eq!(events(&places, &verdicts, &DAYS, &rule, 0.0, 0.01).len(), 2);
+    }
+
+    #[test]
+    fn small_shares_and_changes_are_left_out_and_strange_breaks_do_no_harm() {
+        let loss = [one(0, 1, -0.04)];
+        let pixels: [(f64, Option<&[PixelBreak]>); 4] =
+            [(1.0, Some(&loss)), (1.0, Some(&[])), (1.0, Some(&[])), (1.0, None)];
+        let rule = EventRule::default();
+        assert_eq!(found(&pixels, &rule).len(), 1);
+        // A third of what was judged.
+        assert!(found(&pixels, &EventRule { min_share: 0.34, ..rule.clone() }).is_empty());
+        assert_eq!(found(&pixels, &EventRule { min_share: 0.33, ..rule.clone() }).len(), 1);
+        assert!(found(&pixels, &EventRule { min_magnitude: 0.05, ..rule.clone() }).is_empty());
+        let strange = [one(0, 99, -0.4), PixelBreak { magnitude: f64::NAN, ..one(0, 1, 0.0) }, one(3, 3, -0.4)];
+        let all = found(&[(1.0, Some(&strange)), (0.0, Some(&loss))], &rule);
+        assert_eq!(all.len(), 1);
+        assert!(all[0].before < all[0].after && all[0].pixels == 1.0);
+    }
+
+    #[test]
+    fn rules_out_of_range_are_named() {
+        let bad = |rule: EventRule| rule.validate().unwrap_err().0;
+        assert!(EventRule::default().validate().is_ok());
+        assert_eq!(bad(EventRule { window_days: -1, ..EventRule::default() }), "window_days");
+        assert_eq!(bad(EventRule { min_patch_ha: Some(f64::NAN), ..EventRule::default() }), "min_patch_ha");
+        assert_eq!(bad(EventRule { min_share: 1.1, ..EventRule::default() }), "min_share");
+        assert_eq!(bad(EventRule { min_magnitude: f64::NAN, ..EventRule::default() }), "min_magnitude");
+    }
+
+    #[test]
+    fn false_alarms_have_a_rate_and_its_upper_end() {
+        let mut alarms = FalseAlarms::default();
+        assert_eq!(alarms.rate(), None);
+        alarms.add(&[], 50.0);
+        // -ln 0.05 = 2.9957 events.
+        assert!((alarms.rate_upper95().unwrap() - 2.9957 / 50.0).abs() < 0.01 * 0.06);
+        let loss = [one(0, 1, -0.2)];
+        alarms.add(&found(&[(1.0, Some(&loss))], &EventRule::default()), 50.0);
+        assert_eq!(alarms.rate(), Some(0.01));
+        // Poisson tables: 4.744.
+        assert!((alarms.rate_upper95().unwrap() - 0.04744).abs() < 0.0005);
     }
 }

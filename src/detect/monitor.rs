@@ -21,7 +21,7 @@
 //! 4. **Decision** by a cumulative sum that does not fall below zero (Page 1954, Biometrika 41, 100-115): a pixel is lost
 //!    once it reaches `evidence`, with at least `min_votes` clear observations of other days that spoke for a loss, over
 //!    `min_span_days` or more. Observations of the season in which canopy hardly shows (expected height above bare ground
-//!    below `min_visibility` of the pixel's best) can speak against a loss but not for it: snow lasts as long as a loss does.
+//!    below `min_visibility` of the pixel's upper quartile) can speak against a loss but not for it: snow lasts as long as a loss does.
 //! 5. **Dates** from the profile of the evidence over the possible positions of the change, for half the loss found: all
 //!    positions within `DATE_SUPPORT` of the best are possible (a likelihood interval; Hudson 1971, Biometrics 27, 853-865).
 //!    The leafless season says nothing here either: a thinning does not show then, so a loss of that time has a wide interval.
@@ -31,7 +31,7 @@
 //!    return to the full expectation, by the same sum with the signs turned, which is told as a break with a positive
 //!    magnitude.
 //!
-//! `magnitude` is the mean of (observed - expected) from the beginning of the sum to the decision; `probability` the
+//! `magnitude` is the mean of (observed - expected) from the beginning of the sum to the decision, in the season of canopy; `probability` the
 //! posterior probability for one pixel-loss expected in [`PRIOR_ODDS`] pixels, with observations taken as independent given
 //! the outlier shares; `break_day` the day of `after`.
 //!
@@ -270,7 +270,7 @@ struct Pixel {
     coefficients: [f64; MAX_COLUMNS],
     /// Covariance of the coefficients in units of the noise, packed by rows of the lower triangle.
     covariance: [f64; MAX_PACKED],
-    /// Largest expected height above bare ground in a year.
+    /// Expected height above bare ground in the season in which canopy shows: upper quartile over the history.
     best_height: f64,
     /// Last clear observations: position and value, oldest first.
     recent: Vec<(u32, f64)>,
@@ -497,16 +497,15 @@ impl Model {
             let leverage = (w * quadratic(&covariance, &self.rows[*t], columns)).min(0.9);
             residuals[*t] = r / (1.0 - leverage);
         }
-        let mut best_height = MIN_HEIGHT;
-        for b in 0..BINS {
-            let mut row = [0.0; MAX_COLUMNS];
-            row[0] = 1.0;
-            let angle = std::f64::consts::TAU * (b as f64 + 0.5) / BINS as f64;
-            for k in 1..=order {
-                (row[2 * k], row[2 * k + 1]) = ((k as f64 * angle).cos(), (k as f64 * angle).sin());
-            }
-            best_height = f64::max(best_height, dot(&row, &coefficients, columns) - self.bare);
+        // Not the top of the curve: where nothing was seen it may point anywhere, and snow lifts some indices.
+        sorted.clear();
+        let honest = at.iter().zip(weight.iter()).filter(|(_, w)| **w > 0.0);
+        sorted.extend(honest.map(|(t, _)| dot(&self.rows[*t], &coefficients, columns) - self.bare));
+        if sorted.is_empty() {
+            return Err(Unjudged::SingularDesign);
         }
+        let rank = sorted.len() * 3 / 4;
+        let best_height = sorted.select_nth_unstable_by(rank, f64::total_cmp).1.max(MIN_HEIGHT);
         let oldest = n.saturating_sub(REMEMBERED);
         Ok(Pixel {
             columns,
@@ -618,8 +617,10 @@ impl Model {
             let (height, r) = (left * reading.height, reading.below(left));
             above -= height * r / reading.variance;
             below += height * height / reading.variance;
-            fall += r;
-            count += 1.0;
+            if self.visible(pixel, &reading) {
+                fall += r;
+                count += 1.0;
+            }
         }
         let share = (above / below).clamp(0.01, 1.0);
         let (before, after, best) = self.position(pixel, noise, |r| r.evidence(left, DATE_SHARE * share));
@@ -627,7 +628,8 @@ impl Model {
             before,
             after,
             detected: t,
-            magnitude: fall / count,
+            // At least the votes were seen in the season of canopy.
+            magnitude: fall / f64::max(count, 1.0),
             probability: 1.0 / (1.0 + PRIOR_ODDS * (-best.min(100.0)).exp()),
             break_day: f64::from(self.days[after]),
         });
@@ -970,4 +972,363 @@ fn scale(residuals: &mut [f64]) -> Option<f64> {
 fn median(values: &mut [f64]) -> f64 {
     let half = values.len() / 2;
     *values.select_nth_unstable_by(half, f64::total_cmp).1
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const FIRST: i32 = 17_897;
+
+    /// SplitMix64, as normal numbers of mean 0 and standard deviation 1.
+    struct Noise(u64);
+
+    impl Noise {
+        fn bits(&mut self) -> u64 {
+            self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+            let mut z = self.0;
+            z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+            z ^ (z >> 31)
+        }
+
+        fn next(&mut self) -> f64 {
+            let unit = |b: u64| (b >> 11) as f64 / (1u64 << 53) as f64;
+            (0..12).map(|_| unit(self.bits())).sum::<f64>() - 6.0
+        }
+    }
+
+    fn days(n: usize) -> Vec<i32> {
+        (0..n as i32).map(|i| FIRST + 10 * i).collect()
+    }
+
+    /// Deciduous forest: NDVI 0.4 in winter, 0.88 in summer.
+    fn season(day: i32) -> f64 {
+        let doy = f64::from(day - FIRST).rem_euclid(YEAR_DAYS);
+        let turn = |middle: f64, width: f64| 1.0 / (1.0 + (-(doy - middle) / width).exp());
+        0.4 + 0.48 * (turn(128.0, 9.0) - turn(277.0, 10.0))
+    }
+
+    /// So many pixels, every second value clear, noise 0.02.
+    fn forest(pixels: usize, days: &[i32], seed: u64) -> Vec<f64> {
+        let mut noise = Noise(seed);
+        let mut values = Vec::new();
+        for _ in 0..pixels {
+            for day in days {
+                let y = season(*day) + 0.02 * noise.next();
+                values.push(if noise.bits() % 2 == 0 { y } else { f64::NAN });
+            }
+        }
+        values
+    }
+
+    fn model(days: &[i32]) -> Model {
+        Model::new(&Params::new("ndvi"), days).unwrap()
+    }
+
+    fn breaks(state: &State, pixel: usize) -> &[PixelBreak] {
+        state.verdict(pixel).unwrap().0
+    }
+
+    #[test]
+    fn a_loss_is_dated_between_clear_observations_and_stable_pixels_stay_quiet() {
+        let days = days(150);
+        let n = days.len();
+        let mut values = forest(40, &days, 1);
+        // Pixels 0..10 are cut between positions 94 (summer of the third year) and 95.
+        for p in 0..10 {
+            values[p * n + 95..(p + 1) * n].iter_mut().for_each(|y| *y = 0.25 + 0.2 * (*y - 0.25));
+        }
+        let state = model(&days).detect(&values);
+        for p in 0..40 {
+            let found = breaks(&state, p);
+            if p >= 10 {
+                assert!(found.is_empty(), "pixel {p}: {found:?}");
+                continue;
+            }
+            assert_eq!(found.len(), 1, "pixel {p}");
+            let b = found[0];
+            assert!(b.before < 95 && 95 <= b.after && b.after <= b.detected, "pixel {p}: {b:?}");
+            assert!(values[p * n + b.before].is_finite() && values[p * n + b.after].is_finite());
+            assert!(b.magnitude < -0.3 && b.magnitude > -0.6 && b.probability > 0.5, "pixel {p}: {b:?}");
+            assert_eq!(b.break_day, f64::from(days[b.after]));
+        }
+    }
+
+    #[test]
+    fn snow_in_winter_and_short_runs_of_cloud_are_no_loss_and_a_return_is_told() {
+        let days = days(150);
+        let n = days.len();
+        let winter = |d: i32| !(60.0..=330.0).contains(&f64::from(d - FIRST).rem_euclid(YEAR_DAYS));
+        let mut values = forest(30, &days, 2);
+        for p in 0..10 {
+            // A third winter all under snow that the mask missed.
+            for t in (73..150).filter(|t| winter(days[*t])) {
+                values[p * n + t] = -0.05;
+            }
+            // Two clear observations in a row below thin cloud.
+            let clear: Vec<usize> = (90..150).filter(|t| values[(10 + p) * n + t].is_finite()).take(2).collect();
+            clear.iter().for_each(|t| values[(10 + p) * n + t] -= 0.3);
+        }
+        // Cut, and back to full height two years later.
+        for p in 20..30 {
+            values[p * n + 88..p * n + 125].iter_mut().for_each(|y| *y = 0.25 + 0.2 * (*y - 0.25));
+        }
+        let state = model(&days).detect(&values);
+        for p in 0..20 {
+            assert!(breaks(&state, p).is_empty(), "pixel {p}: {:?}", breaks(&state, p));
+        }
+        for p in 20..30 {
+            let found = breaks(&state, p);
+            assert_eq!(found.len(), 2, "pixel {p}: {found:?}");
+            assert!(found[0].magnitude < 0.0 && found[1].magnitude > 0.0);
+            assert!(found[1].before < found[1].after && found[1].after >= 125, "pixel {p}: {found:?}");
+        }
+    }
+
+    #[test]
+    fn pixels_that_cannot_be_judged_say_why() {
+        let days = days(150);
+        let n = days.len();
+        let model = model(&days);
+        let mut values = forest(6, &days, 3);
+        let history = model.history();
+        // 11 clear observations; all equal; infinite; none after the history.
+        let clear: Vec<usize> = (0..history).filter(|t| values[*t].is_finite()).collect();
+        clear.iter().skip(11).for_each(|t| values[*t] = f64::NAN);
+        values[n..2 * n].fill(0.8);
+        values[2 * n..3 * n].fill(f64::INFINITY);
+        values[3 * n + history..4 * n].fill(f64::NEG_INFINITY);
+        // Clear within three months only.
+        values[4 * n..5 * n]
+            .iter_mut()
+            .enumerate()
+            .for_each(|(t, y)| *y = if t < 20 { 0.5 + 0.01 * t as f64 } else { *y });
+        values[4 * n + 20..4 * n + history].fill(f64::NAN);
+        let state = model.detect(&values);
+        let why = |p: usize| state.verdict(p).unwrap_err();
+        assert_eq!(why(0), Unjudged::TooFewObservations);
+        assert_eq!(why(1), Unjudged::ConstantHistory);
+        assert_eq!(why(2), Unjudged::TooFewObservations);
+        assert_eq!(why(3), Unjudged::NoMonitoring);
+        assert_eq!(why(4), Unjudged::SingularDesign);
+        assert!(state.verdict(5).is_ok());
+        // One day again and again, no days, nothing but history, nothing but monitoring.
+        let same = Model::new(&Params::new("ndvi"), &[FIRST; 60]).unwrap();
+        assert_eq!(same.detect(&forest(1, &[FIRST; 60], 4)).verdict(0), Err(Unjudged::SingularDesign));
+        assert_eq!(Model::new(&Params::new("ndvi"), &[]).unwrap().detect(&[]).pixels(), 0);
+        let short = &days[..60];
+        let early = Model::new(&Params::new("ndvi"), short).unwrap();
+        assert!(!early.has_begun());
+        assert_eq!(early.detect(&forest(1, short, 5)).verdict(0), Err(Unjudged::NoMonitoring));
+        let start = Params { monitor_start: Some(units::date_of(FIRST)), ..Params::new("ndvi") };
+        let late = Model::new(&start, short).unwrap();
+        assert_eq!(late.detect(&forest(1, short, 5)).verdict(0), Err(Unjudged::TooFewObservations));
+    }
+
+    #[test]
+    fn two_looks_at_one_day_count_once() {
+        let days = days(150);
+        let n = days.len();
+        let doubled: Vec<i32> = days.iter().flat_map(|d| [*d, *d]).collect();
+        let values = forest(5, &days, 6);
+        let twice: Vec<f64> = values.iter().flat_map(|y| [*y, *y]).collect();
+        // One day with three looks below cloud is one vote.
+        let model = Model::new(&Params::new("ndvi"), &doubled).unwrap();
+        let state = model.detect(&twice);
+        assert!((0..5).all(|p| breaks(&state, p).is_empty()));
+        assert_eq!(state.pixels.len() * n, values.len());
+        let once = super::tests::model(&days).detect(&values);
+        let monitored = |s: &State| s.pixels[0].as_ref().unwrap().monitored;
+        assert_eq!(monitored(&state), monitored(&once));
+    }
+
+    /// From nothing, and scene by scene through bytes.
+    fn both_ways(values: &[f64], days: &[i32], steps: &[usize]) -> (State, State) {
+        let n = days.len();
+        let first = model(days).history() + 1;
+        let cut = |until: usize| -> Vec<f64> { values.chunks_exact(n).flat_map(|row| row[..until].to_vec()).collect() };
+        let mut state = model(&days[..first]).detect(&cut(first));
+        let mut until = first;
+        for step in steps.iter().cycle() {
+            let bytes = state.save();
+            let parts = bytes.iter().map(|b| Some(b.as_deref().map_err(|why| *why)));
+            state = State::restore(until, parts).unwrap();
+            until = (until + step.max(&1)).min(n);
+            // What was seen is not needed any more.
+            let mut rest = cut(until);
+            let seen = state.observations();
+            rest.chunks_exact_mut(until).for_each(|row| row[..seen].fill(f64::NAN));
+            model(&days[..until]).advance(&mut state, &rest);
+            if until == n {
+                break;
+            }
+        }
+        (model(days).detect(values), state)
+    }
+
+    #[test]
+    fn step_by_step_gives_the_same_bytes_as_from_nothing() {
+        let days = days(150);
+        let n = days.len();
+        let mut values = forest(6, &days, 7);
+        values[..n].fill(f64::NAN);
+        for p in 2..5 {
+            values[p * n + 90..p * n + 120].iter_mut().for_each(|y| *y = 0.25 + 0.2 * (*y - 0.25));
+        }
+        for steps in [&[1][..], &[3, 1, 7], &[1000]] {
+            let (whole, stepped) = both_ways(&values, &days, steps);
+            assert_eq!(whole, stepped);
+            assert_eq!(whole.save(), stepped.save());
+        }
+    }
+
+    #[test]
+    fn damaged_states_are_refused_or_read_but_never_break() {
+        let days = days(150);
+        let values = forest(2, &days, 8);
+        let bytes = model(&days).detect(&values).save();
+        let whole: Vec<Vec<u8>> = bytes.into_iter().map(Result::unwrap).collect();
+        let restore = |first: &[u8]| State::restore(150, [Some(Ok(first)), Some(Ok(&whole[1][..]))].into_iter());
+        assert!(restore(&whole[0]).is_some());
+        for cut in 0..whole[0].len() {
+            assert!(restore(&whole[0][..cut]).is_none(), "cut at {cut}");
+        }
+        for at in 0..whole[0].len() {
+            let mut other = whole[0].clone();
+            other[at] ^= 0xff;
+            if let Some(mut state) = restore(&other) {
+                let longer = super::tests::days(200);
+                model(&longer).advance(&mut state, &forest(2, &longer, 9));
+            }
+        }
+        // Without the pixel that carries the noise.
+        assert!(State::restore(150, [Some(Ok(&whole[1][..]))].into_iter()).is_none());
+        assert!(State::restore(150, [None].into_iter()).is_none());
+    }
+
+    /// Solves a full system by Gauss-Jordan elimination with pivots; gives the inverse as well.
+    fn gauss(mut a: Vec<Vec<f64>>, mut b: Vec<f64>) -> (Vec<f64>, Vec<Vec<f64>>) {
+        let n = b.len();
+        let mut inverse: Vec<Vec<f64>> =
+            (0..n).map(|i| (0..n).map(|j| f64::from(u8::from(i == j))).collect()).collect();
+        for c in 0..n {
+            let pivot = (c..n).max_by(|x, y| a[*x][c].abs().total_cmp(&a[*y][c].abs())).unwrap();
+            a.swap(c, pivot);
+            b.swap(c, pivot);
+            inverse.swap(c, pivot);
+            let by = a[c][c];
+            a[c].iter_mut().chain(&mut inverse[c]).for_each(|v| *v /= by);
+            b[c] /= by;
+            for r in (0..n).filter(|r| *r != c) {
+                let by = a[r][c];
+                for j in 0..n {
+                    a[r][j] -= by * a[c][j];
+                    inverse[r][j] -= by * inverse[c][j];
+                }
+                b[r] -= by * b[c];
+            }
+        }
+        (b, inverse)
+    }
+
+    #[test]
+    fn the_fit_is_that_of_another_solver() {
+        let days = days(150);
+        let model = model(&days);
+        let mut values = forest(1, &days, 10);
+        // An outlier, so that the weights matter.
+        let clear: Vec<usize> = (0..model.history()).filter(|t| values[*t].is_finite()).collect();
+        values[clear[7]] -= 0.4;
+        let mut left_out = vec![f64::NAN; model.history()];
+        let pixel = model.learn(&values, &mut left_out, &mut Scratch::default()).unwrap();
+        let p = pixel.columns;
+        let row = |t: usize| {
+            let at = (f64::from(days[t]) - f64::from(Params::new("ndvi").first_monitored(&days))) / YEAR_DAYS;
+            let phase = std::f64::consts::TAU * f64::from(days[t]) / YEAR_DAYS;
+            let waves = (1..=4).flat_map(|k| [(f64::from(k) * phase).cos(), (f64::from(k) * phase).sin()]);
+            [1.0, at].into_iter().chain(waves).take(p).collect::<Vec<f64>>()
+        };
+        let sd = [10.0, 0.01, 0.5, 0.5, 0.2, 0.2, 0.12, 0.12, 0.08, 0.08];
+        let mut weights = vec![1.0; clear.len()];
+        for round in 0..8 {
+            let mut a = vec![vec![0.0; p]; p];
+            let mut b = vec![0.0; p];
+            (0..p).for_each(|j| a[j][j] = (0.03f64 / sd[j]).powi(2));
+            for (t, w) in clear.iter().zip(&weights) {
+                let x = row(*t);
+                for i in 0..p {
+                    b[i] += w * x[i] * values[*t];
+                    (0..p).for_each(|j| a[i][j] += w * x[i] * x[j]);
+                }
+            }
+            let (coefficients, inverse) = gauss(a, b);
+            let residual = |t: usize| values[t] - row(t).iter().zip(&coefficients).map(|(x, c)| x * c).sum::<f64>();
+            if round == 7 {
+                for (i, c) in coefficients.iter().enumerate() {
+                    assert!((c - pixel.coefficients[i]).abs() < 1e-9, "coefficient {i}");
+                    (0..=i).for_each(|j| assert!((inverse[i][j] - pixel.covariance[packed(i, j)]).abs() < 1e-9));
+                }
+                for (t, w) in clear.iter().zip(&weights) {
+                    let x = row(*t);
+                    let leverage: f64 = (0..p * p).map(|k| x[k / p] * inverse[k / p][k % p] * x[k % p]).sum();
+                    assert!((left_out[*t] - residual(*t) / (1.0 - w * leverage)).abs() < 1e-9, "observation {t}");
+                }
+                assert_eq!(weights[7], 0.0);
+            }
+            let mut sizes: Vec<f64> = clear.iter().map(|t| residual(*t).abs()).collect();
+            sizes.sort_by(f64::total_cmp);
+            let n = sizes.len();
+            let reach = 4.685 * (1.4826 * sizes[n / 2] * (n as f64 / (n - p) as f64).sqrt()).max(0.005);
+            weights = clear.iter().map(|t| (1.0 - (residual(*t) / reach).powi(2)).max(0.0).powi(2)).collect();
+        }
+        assert!((0..model.history()).all(|t| values[t].is_finite() == left_out[t].is_finite()));
+    }
+
+    #[test]
+    fn settings_out_of_range_are_named() {
+        let bad = |change: fn(&mut Params)| {
+            let mut p = Params::new("ndvi");
+            change(&mut p);
+            p.validate().unwrap_err().0
+        };
+        assert!(Params::new("ndvi").validate().is_ok());
+        assert_eq!(bad(|p| p.history_years = 0.5), "history_years");
+        assert_eq!(bad(|p| p.order = 5), "order");
+        assert_eq!(bad(|p| p.loss_share = f64::NAN), "loss_share");
+        assert_eq!(bad(|p| p.evidence = 0.0), "evidence");
+        assert_eq!(bad(|p| p.min_votes = 0), "min_votes");
+        assert_eq!(bad(|p| p.min_span_days = -1), "min_span_days");
+        assert_eq!(bad(|p| p.min_visibility = 1.5), "min_visibility");
+        assert_eq!(bad(|p| p.index = "tcw".into()), "bare");
+        assert_eq!(bad(|p| p.bare = Some(3.0)), "bare");
+    }
+
+    proptest! {
+        /// One observation can say only so much, and more the lower it lies.
+        #[test]
+        fn evidence_is_bounded_and_monotone(
+            r in -2.0f64..2.0, lower in 0.0f64..1.0, fall in 0.01f64..0.8, sigma in 0.012f64..0.3, outliers in 0.01f64..0.5,
+        ) {
+            let at = |r| log_ratio(r, fall, sigma * sigma, outliers);
+            let most = (1.0 + OUTLIER_SPAN / (outliers * sigma * std::f64::consts::TAU.sqrt())).ln();
+            prop_assert!(at(r).abs() <= most + 1e-9);
+            prop_assert!(at(-fall) >= at(r) - 1e-9);
+            prop_assert!(at(-fall - lower) == at(-fall));
+        }
+
+        #[test]
+        fn wild_values_never_break_it(values in proptest::collection::vec(
+            prop_oneof![Just(f64::NAN), Just(f64::INFINITY), -1.0f64..1.0, Just(1e300), Just(0.0)], 300)) {
+            let days = days(150);
+            let state = model(&days).detect(&values);
+            for p in 0..2 {
+                for b in state.verdict(p).map_or(&[][..], |v| v.0) {
+                    prop_assert!(b.before < b.after && b.after <= b.detected && b.detected < 150);
+                }
+            }
+        }
+    }
 }
