@@ -83,9 +83,7 @@ impl TryFrom<BandpassText> for Bandpasses {
         let known = [Bandpass::Hls, Bandpass::Roy2016Rma];
         let parse = |name: &String| {
             let found = known.iter().find(|k| k.name() == name).copied();
-            found.ok_or_else(|| {
-                format!("found \"{name}\", expected \"none\", \"hls\", \"roy2016-rma\" or a list of these")
-            })
+            found.ok_or_else(|| format!("\"{name}\", expected \"none\", \"hls\", \"roy2016-rma\" or a list of these"))
         };
         let mut sets = names.iter().map(parse).collect::<Result<Vec<_>, _>>()?;
         sets.sort_unstable();

@@ -168,7 +168,7 @@ impl TryFrom<String> for History {
             other => other
                 .parse()
                 .map(History::Since)
-                .map_err(|_| format!("found {other:?}, expected \"roc\", \"all\" or a date like \"2018-01-01\"")),
+                .map_err(|_| format!("{other:?}, expected \"roc\", \"all\" or a date like \"2018-01-01\"")),
         }
     }
 }

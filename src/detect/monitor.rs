@@ -915,7 +915,7 @@ fn cholesky(matrix: &[f64; MAX_PACKED], columns: usize) -> Option<[f64; MAX_PACK
                 sum -= factor[packed(i, k)] * factor[packed(j, k)];
             }
             if i == j {
-                if !(sum > 1e-12) {
+                if sum.is_nan() || sum <= 1e-12 {
                     return None;
                 }
                 factor[packed(i, i)] = sum.sqrt();

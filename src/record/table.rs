@@ -337,14 +337,18 @@ pub fn disturbances_schema() -> SchemaRef {
         text("event_id", "event, unique within the parcel"),
         text("index", "spectral index"),
         text("method", "method of detection"),
-        day("detected_on", "first date on which the loss was seen"),
+        day("detected_on", "date on which the method decided"),
         day("date_lower", "last clear date before the loss"),
         day("date_upper", "first clear date after the loss"),
         number("magnitude", INDEX_UNIT, "mean change of the index over the disturbed pixels; negative is loss"),
         number("area_ha", "ha", "disturbed area: share of the footprint times the parcel's geodesic area"),
         maybe("area_se_ha", "ha", "standard error of area_ha; null where the noise could not be judged"),
         number("pixels", "pixel", "sum of the coverage fractions of the disturbed pixels"),
-        maybe("probability", "1", "mean probability that a disturbed pixel fell by the rule's drop"),
+        maybe(
+            "probability",
+            "1",
+            "mean over the disturbed pixels of the probability that the change is real, as the method can tell; see its documentation",
+        ),
         text("before_scene_id", "scene of date_lower"),
         text("after_scene_id", "scene of date_upper"),
         maybe(
@@ -362,7 +366,9 @@ pub fn disturbances_schema() -> SchemaRef {
         maybe("false_alarms_upper95_per_parcel_year", "year-1", "upper end of its one-sided 95 % interval (Poisson)"),
         maybe("did_magnitude", INDEX_UNIT, "magnitude minus control_change (difference in differences)"),
     ];
-    fields.extend(geoparquet::fields("outline of the disturbed pixels"));
+    fields.extend(geoparquet::fields(
+        "outline of the disturbed pixels, whole ones also where they reach beyond the parcel",
+    ));
     columnar::schema(fields)
 }
 
