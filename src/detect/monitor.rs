@@ -1018,7 +1018,7 @@ mod tests {
         for _ in 0..pixels {
             for day in days {
                 let y = season(*day) + 0.02 * noise.next();
-                values.push(if noise.bits() % 2 == 0 { y } else { f64::NAN });
+                values.push(if noise.bits().is_multiple_of(2) { y } else { f64::NAN });
             }
         }
         values
