@@ -14,6 +14,8 @@ named and left out. --gdal-python is for the peer whose packages do not live wit
 
 Programs take turns, in another order each round. CPU seconds are user and system time; a run of lintan counts with process
 start and all files written, the peers without start and imports. Ratios are medians over rounds, each within its round.
+The peers' figures are their own: one that samples its memory while it runs counts that as CPU time, the more of it the longer
+it waits for a busy machine, so ratios from a loaded machine flatter lintan.
 
 Exit code 1 when tables disagree, 2 when something needed is absent or fails.
 """
