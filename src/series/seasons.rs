@@ -6,6 +6,9 @@
 //! Computers & Geosciences 30:833-845, TIMESAT). Amplitude is the peak above the mean of the two bases; the integral is that of
 //! the curve from begin to end, over 0, in index units times days (the large integral of TIMESAT).
 //!
+//! A series that begins or ends within the year (a month or more from its turn) must have left its base there: where its first
+//! value is the lowest before the peak, or its last the lowest after it, nobody knows how far down the base lies.
+//!
 //! A year without enough looks has no metrics, and says why. The curve is smoothed, so these are descriptions and no evidence.
 //! A season that runs across the turn of the year, as in the southern hemisphere, is not described by calendar years.
 
@@ -118,9 +121,8 @@ pub struct Metrics {
     pub integral_index_d: f64,
 }
 
-/// A year counts as seen on both sides of its season when the smaller of rise and fall is this share of the larger. Our own
-/// choice: in a whole year of forest the two bases differ by much less.
-const SIDES: f64 = 0.6;
+/// A series that is there within so many days of the turn of the year holds the year's winter.
+const EDGE_DAYS: i16 = 31;
 
 /// Metrics of every calendar year that a series touches. A step's value stands for its middle, `step_days / 2` after its date.
 pub fn seasons(points: &[SeriesPoint], step_days: u32, params: &Params) -> Vec<Season> {
@@ -157,17 +159,19 @@ fn metrics(year: &[SeriesPoint], observations: u32, step_days: u32, params: &Par
         return Err(Status::NoSeason);
     }
     let level = |base: f64| base + params.threshold * (peak_value - base);
-    // A series that begins or ends in mid-season has its lowest value there, and a crossing that is none.
-    let sides = [peak_value - base_before, peak_value - base_after];
-    if sides[0].min(sides[1]) < SIDES * sides[0].max(sides[1]) {
-        return Err(Status::Incomplete);
-    }
     // Positions in steps, with a fraction. A side without a rise has its base at the peak, and no crossing.
     let rise = level(base_before);
     let start = (0..peak).rev().find(|&i| values[i] < rise).map(|i| at(i, rise, values[i], values[i + 1]));
     let fall = level(base_after);
     let end = (peak + 1..values.len()).find(|&i| values[i] < fall).map(|i| at(i - 1, fall, values[i - 1], values[i]));
     let (Some(start), Some(end)) = (start, end) else { return Err(Status::Incomplete) };
+    let (first, last) = (year[0].date, year[year.len() - 1].date);
+    let end_of_last = i64::from(last.day_of_year()) + i64::from(step_days);
+    let begins_late = first.day_of_year() > EDGE_DAYS;
+    let ends_early = end_of_last + i64::from(EDGE_DAYS) <= i64::from(last.days_in_year());
+    if (begins_late && before[0] <= base_before) || (ends_early && after[after.len() - 1] <= base_after) {
+        return Err(Status::Incomplete);
+    }
     // From the last look at or before the begin to the first at or after the end.
     let seen: Vec<usize> = (0..year.len()).filter(|&i| year[i].observations > 0).collect();
     let open = seen.first().is_none_or(|&i| i as f64 > start) || seen.last().is_none_or(|&i| (i as f64) < end);
@@ -220,7 +224,11 @@ mod tests {
 
     /// Steps of 10 days from the first of January, all observed.
     fn year(values: &[f64]) -> Vec<SeriesPoint> {
-        let at = |i: usize| date(2020, 1, 1).saturating_add(SignedDuration::from_hours(240 * i as i64));
+        from_step(0, values)
+    }
+
+    fn from_step(first: usize, values: &[f64]) -> Vec<SeriesPoint> {
+        let at = |i: usize| date(2020, 1, 1).saturating_add(SignedDuration::from_hours(240 * (first + i) as i64));
         let point = |(i, v): (usize, &f64)| SeriesPoint {
             date: at(i),
             value: Some(*v),
@@ -282,7 +290,12 @@ mod tests {
         assert_eq!(status(&empty), Status::FewObservations);
         let flat: Vec<f64> = tent().iter().map(|v| 0.7 + 0.1 * v).collect();
         assert_eq!(status(&year(&flat)), Status::NoSeason);
-        assert_eq!(status(&year(&tent()[12..])), Status::Incomplete, "the begin is not seen");
+        assert_eq!(status(&from_step(12, &tent()[12..])), Status::Incomplete, "the begin is not seen");
+        assert_eq!(status(&from_step(4, &tent()[4..])), Status::Incomplete, "the base may lie lower");
+        let mut rising = tent();
+        rising[5] = 0.19;
+        assert_eq!(status(&from_step(4, &rising[4..])), Status::Ok, "the base was seen");
+        assert_eq!(status(&year(&tent()[..29])), Status::Incomplete, "still falling");
         assert_eq!(status(&year(&tent()[..18])), Status::Incomplete, "the end is not seen");
         let mut gap = year(&tent());
         gap[14..20].iter_mut().for_each(|p| p.observations = 0);
