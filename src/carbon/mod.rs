@@ -11,8 +11,11 @@
 //! What it does not do: judge which set is right for a jurisdiction, or approve one.
 
 pub mod biomass;
+pub mod chain;
 pub mod deduction;
 pub mod delta;
+pub mod draw;
+pub mod monte_carlo;
 pub mod stock;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,0 +1,217 @@
+//! What a biomass method says of one parcel, in a form that can be drawn: factors with their errors, and per epoch and pool
+//! the products of them that make t C per hectare.
+//!
+//! Every method, whatever its science, comes down to sums of products: cover x full density x carbon fraction, or (volume +
+//! increment x years) x expansion x (1 + roots) x carbon fraction x what is left standing. A method builds a [`Chain`];
+//! [`super::monte_carlo`] propagates its errors and knows no method.
+//!
+//! Two factors are correlated through the independent sources that they name. A parameter of a set names itself, so it is
+//! one draw over all pixels, dates and parcels; what is a parcel's own names the parcel.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use jiff::civil::Date;
+use serde::{Deserialize, Serialize};
+
+use super::draw::Source;
+use super::{Flag, ParameterSet, Pool, Status};
+use crate::error::Reason;
+use crate::series::Observation;
+use crate::units::{Estimate, Hectares};
+
+/// Which part of the variance an error belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Part {
+    /// Parameters of the biomass model: coefficients, densities of full cover, increments.
+    Model,
+    /// From volume or aboveground biomass to carbon: expansion, wood density, roots, carbon fraction.
+    Allometry,
+    /// What the model does not explain of this parcel, and errors of its own measurements.
+    Residual,
+    /// Boundary of the polygon, and adjustment of mapped areas.
+    Area,
+    /// What the index cannot see beyond its range.
+    Saturation,
+}
+
+impl Part {
+    /// All of them, in the order of the tables.
+    pub const ALL: [Part; 5] = [Part::Model, Part::Allometry, Part::Residual, Part::Area, Part::Saturation];
+
+    /// The name used in tables.
+    pub fn name(self) -> &'static str {
+        match self {
+            Part::Model => "model",
+            Part::Allometry => "allometry",
+            Part::Residual => "residual",
+            Part::Area => "area",
+            Part::Saturation => "saturation",
+        }
+    }
+}
+
+/// How a factor varies with its sources; `s` is the sum of loading x standard normal over them.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Shape {
+    /// `value exp(s - var(s)/2)`: positive, with mean `value`.
+    Lognormal,
+    /// `value + s`.
+    Normal,
+    /// Between two ends with the peak at `value`; loadings are ranks only, so give one source with loading 1.
+    Triangular {
+        /// Lowest.
+        min: f64,
+        /// Highest.
+        max: f64,
+    },
+    /// Evenly between two ends; one source with loading 1.
+    Uniform {
+        /// Lowest.
+        min: f64,
+        /// Highest.
+        max: f64,
+    },
+    /// One of these values, each as likely: the answers of the members of an ensemble; one source with loading 1.
+    Members(Arc<[f64]>),
+}
+
+/// A number with its error.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Factor {
+    /// Best estimate, which the estimate of the stock is made of.
+    pub value: f64,
+    /// Which part of the variance its error is.
+    pub part: Part,
+    /// How it varies.
+    pub shape: Shape,
+    /// Its sources with their loadings. None: it is exact.
+    pub sources: Vec<(Source, f64)>,
+}
+
+impl Factor {
+    /// A number without error.
+    pub fn exact(value: f64) -> Self {
+        Factor { value, part: Part::Model, shape: Shape::Normal, sources: Vec::new() }
+    }
+
+    /// Positive, with this mean and coefficient of variation.
+    pub fn lognormal(part: Part, source: impl Into<Source>, mean: f64, cv: f64) -> Self {
+        let sigma = (cv * cv).ln_1p().sqrt();
+        Factor { value: mean, part, shape: Shape::Lognormal, sources: vec![(source.into(), sigma)] }
+    }
+
+    /// Of either sign, with this mean and standard error.
+    pub fn normal(part: Part, source: impl Into<Source>, mean: f64, se: f64) -> Self {
+        Factor { value: mean, part, shape: Shape::Normal, sources: vec![(source.into(), se)] }
+    }
+}
+
+/// A product of factors of a chain (positions in [`Chain::factors`]) and a number.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Term {
+    /// The number.
+    pub coefficient: f64,
+    /// Positions of the factors.
+    pub factors: Vec<usize>,
+}
+
+/// What a method says of one epoch.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Epoch {
+    /// Remarks on this epoch.
+    pub flags: Vec<Flag>,
+    /// t C per hectare of every pool that was asked for, as the sum of its terms; never [`Pool::Total`].
+    pub densities: BTreeMap<Pool, Vec<Term>>,
+    /// Why a growth that ends here must not be credited, if it must not: the index was beyond its range.
+    pub saturated: bool,
+}
+
+/// Names of sources that begin so belong to one parcel alone.
+pub const PARCEL_PREFIX: &str = "parcel/";
+
+/// What a method says of one parcel.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Chain {
+    /// Identity of the model: method, parameter set or model file, type.
+    pub model_id: String,
+    /// What its numbers may be used for.
+    pub status: Status,
+    /// Remarks on the parcel as a whole.
+    pub flags: Vec<Flag>,
+    /// The factors.
+    pub factors: Vec<Factor>,
+    /// By epoch; an epoch that could not be assessed is absent, and its reason was told elsewhere.
+    pub epochs: BTreeMap<Date, Epoch>,
+    /// Change by gain and loss over a period (start, end), t C per hectare over the whole period, where attributes allow it.
+    pub gain_loss: BTreeMap<(Date, Date), Vec<Term>>,
+}
+
+impl Chain {
+    /// Nothing yet.
+    pub fn new(model_id: impl Into<String>, status: Status) -> Self {
+        Chain {
+            model_id: model_id.into(),
+            status,
+            flags: Vec::new(),
+            factors: Vec::new(),
+            epochs: BTreeMap::new(),
+            gain_loss: BTreeMap::new(),
+        }
+    }
+
+    /// Adds a factor; its position.
+    pub fn factor(&mut self, factor: Factor) -> usize {
+        self.factors.push(factor);
+        self.factors.len() - 1
+    }
+
+    /// The best estimate of a sum of terms.
+    pub fn estimate(&self, terms: &[Term]) -> f64 {
+        let product = |t: &Term| t.factors.iter().fold(t.coefficient, |p, f| p * self.factors[*f].value);
+        terms.iter().map(product).sum()
+    }
+}
+
+/// What is known of a parcel before any biomass method.
+pub struct Evidence<'a> {
+    /// Its id, which its own sources of error are named by.
+    pub parcel_id: &'a str,
+    /// Its area.
+    pub area: Hectares,
+    /// What the layer says of it, by our names.
+    pub attributes: &'a BTreeMap<String, String>,
+    /// Dates that stocks are asked for.
+    pub epochs: &'a BTreeSet<Date>,
+    /// Usable observations by index, clear enough and in order of time.
+    pub observations: &'a BTreeMap<Arc<str>, Vec<Observation>>,
+    /// Share of the parcel lost after the first date and up to the second, with its standard error; absent when no change
+    /// method could judge the parcel.
+    pub lost: Option<&'a dyn Fn(Date, Date) -> Estimate<f64>>,
+    /// Pools that are asked for.
+    pub pools: &'a [Pool],
+    /// Where numbers come from.
+    pub parameters: &'a ParameterSet,
+}
+
+impl Evidence<'_> {
+    /// The name of a source of error that is this parcel's own.
+    pub fn own(&self, what: &str) -> Source {
+        format!("{PARCEL_PREFIX}{}/{what}", self.parcel_id).into()
+    }
+}
+
+/// Why a parcel, or one of its epochs, has no stock.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Refusal {
+    /// The epoch, where only that is refused.
+    pub epoch: Option<Date>,
+    /// Class of the reason.
+    pub reason: Reason,
+    /// What was found, what is expected, what to do.
+    pub message: String,
+}
+
+/// A chain with the epochs that could be assessed, and why the others could not; or why there is none at all.
+pub type Assessed = Result<(Chain, Vec<Refusal>), Refusal>;
