@@ -45,12 +45,15 @@ SCHEMAS = {
                "ci90_upper_t_co2e": F, "relative_uncertainty_percent": F, "deduction_percent": F, "creditable_t_co2e": F,
                "annual_t_co2e_per_ha": F, "disturbed_area_ha": F, "parameter_set": S, "status": S, "flags": pa.list_(S),
                "geometry": pa.binary()},
+    "totals": {"group": S, "quantity": S, "period_start": D, "period_end": D, "pool": S, "parcels": pa.uint32(), "area_ha": F,
+               "sum_t_c": F, "se_t_c": F, "ci90_lower_t_c": F, "ci90_upper_t_c": F, "sum_t_co2e": F},
     "quarantine": {"stage": S, "reason": S},
 }
 KEYS = {"observations": ["parcel_id", "index", "acquired_at", "scene_id"], "series": ["parcel_id", "index", "date"],
         "seasons": ["parcel_id", "index", "year"],
         "disturbances": ["parcel_id", "event_id"], "stocks": ["parcel_id", "epoch", "pool"],
-        "deltas": ["parcel_id", "period_start"], "quarantine": []}
+        "deltas": ["parcel_id", "period_start"], "totals": ["group", "quantity", "period_start", "period_end", "pool"],
+        "quarantine": []}
 NOT_NULL = {
     "observations": ["parcel_id", "scene_id", "acquired_at", "sensor", "grid_id", "index", "pixels", "clear_pixels", "clear_fraction"],
     "series": ["parcel_id", "index", "date", "observations"],
@@ -58,6 +61,7 @@ NOT_NULL = {
     "disturbances": ["parcel_id", "event_id", "index", "method", "detected_on", "magnitude", "area_ha", "pixels"],
     "stocks": ["parcel_id", "epoch", "pool", "method", "area_ha", "parameter_set", "status", "flags"],
     "deltas": ["parcel_id", "kind", "period_start", "period_end", "area_ha", "parameter_set", "status", "flags"],
+    "totals": ["group", "quantity", "period_end", "pool", "parcels", "area_ha", "sum_t_c", "se_t_c"],
     "quarantine": ["stage", "reason"]}
 DUCK = {S: "VARCHAR", F: "DOUBLE", D: "DATE", pa.uint32(): "UINTEGER", pa.list_(S): "VARCHAR[]",
         pa.timestamp("ms", "UTC"): "TIMESTAMP WITH TIME ZONE"}

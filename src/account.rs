@@ -7,7 +7,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use rayon::prelude::*;
 
-use crate::analyse::{Assessment, ParcelChanges, assess, date_of_ms, settled};
+use crate::analyse::{Accounting, Assessment, ParcelChanges, Reference, assess, date_of_ms, settled};
+use crate::carbon::draw::{ALGORITHM, Draws};
+use crate::carbon::invariants::Invariants;
+use crate::carbon::monte_carlo::MonteCarlo;
+use crate::carbon::totals::Totals;
 use crate::change::{Changes, Found};
 use crate::columnar::{self, Profile, Writer};
 use crate::config::Settings;
@@ -16,13 +20,16 @@ use crate::engine::plan::Plan;
 use crate::engine::{Event, Progress};
 use crate::error::{Error, Quarantine, Result};
 use crate::gather::Gather;
+use crate::parcel::Kind;
 use crate::record::geoparquet::Extent;
-use crate::record::manifest::{self, ParcelSummary, PassAccount};
+use crate::record::manifest::{self, DrawRecord, ParcelSummary, PassAccount};
 use crate::record::store::table_path;
 use crate::record::table::{self, DisturbanceRow, ObservationRow};
 
 /// Observation rows held at once.
 const ROWS_AT_ONCE: usize = 1 << 20;
+/// Parcels whose draws are held at once.
+const DRAWN_AT_ONCE: usize = 64;
 /// Parcels in the summary that is kept in the run record.
 const SUMMARY_PARCELS: usize = 20;
 
@@ -40,6 +47,10 @@ pub struct Made {
     pub summary: Vec<ParcelSummary>,
     /// What became of parcels that several scenes of one pass saw.
     pub passes: PassAccount,
+    /// What must hold of the carbon figures, and whether it did.
+    pub invariants: Invariants,
+    /// How errors were drawn, where they were.
+    pub draws: Option<DrawRecord>,
 }
 
 /// From the store's parts to the tables.
@@ -77,6 +88,12 @@ impl Tables<'_> {
         let unseen = ParcelChanges::default();
         let of = |id: &str| changes.as_ref().map(|c| c.parcels.get(id).unwrap_or(&unseen));
 
+        let per_parcel = (self.used.len() * self.settings.options.observe.indices.len()).max(1);
+        let range = (ROWS_AT_ONCE / per_parcel).max(1);
+        let mut invariants = Invariants::default();
+        let accounting = self.accounting(range, &of, &mut invariants)?;
+        let accounting = accounting.as_ref();
+        let mut totals = Totals::default();
         let gather = Gather::new(self.settings, self.plan, self.used, self.root);
         let new = |name: &str, schema| Writer::create(&table_path(self.root, name), &schema, &metadata, Profile::Table);
         let mut years: BTreeMap<i16, Writer> = BTreeMap::new();
@@ -88,8 +105,6 @@ impl Tables<'_> {
         let mut summary = Vec::new();
 
         // Parcels in ranges whose observations fit in memory. The bound is fixed, so that tables do not depend on it.
-        let per_parcel = (self.used.len() * self.settings.options.observe.indices.len()).max(1);
-        let range = (ROWS_AT_ONCE / per_parcel).max(1);
         progress(Event::Begin("tables", "parcels", parcels.len() as u64));
         for (n, members) in parcels.chunks(range).enumerate() {
             if self.cancel.load(Ordering::Relaxed) {
@@ -97,11 +112,24 @@ impl Tables<'_> {
             }
             let first = n * range;
             let rows = gather.rows(first..first + members.len())?;
-            let assessments: Vec<Assessment> = members
-                .par_iter()
-                .zip(&rows)
-                .map(|(parcel, rows)| assess(parcel, rows, of(&parcel.id), self.settings))
-                .collect();
+            let mut assessments: Vec<Assessment> = Vec::with_capacity(members.len());
+            // A parcel's draws are large, so only those of a few are held.
+            for (members, rows) in members.chunks(DRAWN_AT_ONCE).zip(rows.chunks(DRAWN_AT_ONCE)) {
+                let some: Vec<Assessment> = members
+                    .par_iter()
+                    .zip(rows)
+                    .map(|(parcel, rows)| assess(parcel, rows, of(&parcel.id), accounting, self.settings))
+                    .collect();
+                for (parcel, mut assessment) in members.iter().zip(some) {
+                    let tonnes = std::mem::take(&mut assessment.tonnes);
+                    let share = accounting.and_then(|a| a.own_share.get(&parcel.id)).copied().unwrap_or(1.0);
+                    totals.add(parcel.kind.map(crate::parcel::Kind::name), parcel.area_ha, share, &tonnes);
+                    let stocks: Vec<_> = assessment.stocks.iter().map(|r| &r.stock).collect();
+                    let deltas: Vec<_> = assessment.deltas.iter().map(|r| &r.delta).collect();
+                    invariants.check(&parcel.id, parcel.area_ha, &stocks, &deltas);
+                    assessments.push(assessment);
+                }
+            }
             for ((parcel, rows), assessment) in members.iter().zip(&rows).zip(&assessments) {
                 summary.push(self.summary(parcel, rows, assessment, of(&parcel.id)));
             }
@@ -152,6 +180,24 @@ impl Tables<'_> {
         {
             tables.push(manifest::table(self.root, &table_path(self.root, name), rows)?);
         }
+        let draws = accounting.map(|a| {
+            let draws = a.monte_carlo.draws();
+            DrawRecord { algorithm: ALGORITHM.to_owned(), seed: draws.seed(), draws: draws.count() as u64 }
+        });
+        let totals = totals.finish();
+        let path = table_path(self.root, "totals");
+        let batch = table::totals(&totals)?;
+        let rows = columnar::write(&path, &table::totals_schema(), [Ok(batch)], &metadata, Profile::Table)?;
+        tables.push(manifest::table(self.root, &path, rows)?);
+        for (name, check) in invariants.violated() {
+            tracing::error!(
+                "invariant {name} is broken in {} of {} cases, first at {}; do not use the carbon figures of this run, and tell \
+                 the developers",
+                check.violated,
+                check.checked,
+                check.first.as_deref().unwrap_or("?")
+            );
+        }
         let Found { parcels: changed, maps, alarms } = changes.unwrap_or_default();
         let mut lost: Vec<DisturbanceRow> =
             changed.into_values().flat_map(BTreeMap::into_values).flat_map(|l| l.rows).collect();
@@ -174,7 +220,52 @@ impl Tables<'_> {
         )?;
         tables.push(manifest::table(self.root, &path, rows)?);
         self.remove_other_maps(&maps)?;
-        Ok(Made { tables, maps, alarms, quarantined, summary, passes: gather.account() })
+        Ok(Made { tables, maps, alarms, quarantined, summary, passes: gather.account(), invariants, draws })
+    }
+
+    /// What the carbon figures of all parcels share, where a biomass method is configured.
+    fn accounting<'b>(
+        &'b self,
+        range: usize,
+        changes: &(impl Fn(&str) -> Option<&'b ParcelChanges> + Sync),
+        invariants: &mut Invariants,
+    ) -> Result<Option<Accounting<'b>>> {
+        let Some(parameters) = &self.settings.parameters else { return Ok(None) };
+        let parcels = &self.plan.parcels.parcels;
+        let carbon = &self.settings.options.carbon;
+        let (shares, covered_ha) = crate::parcel::own_shares(parcels);
+        let counted_ha: f64 =
+            parcels.iter().enumerate().map(|(i, p)| p.area_ha * shares.get(&i).copied().unwrap_or(1.0)).sum();
+        invariants.ground(counted_ha, covered_ha);
+        let mut accounting = Accounting {
+            monte_carlo: MonteCarlo::new(Draws::new(carbon.seed, carbon.draws)),
+            parameters,
+            references: Vec::new(),
+            own_share: shares.into_iter().map(|(i, share)| (parcels[i].id.clone(), share)).collect(),
+        };
+        // Reference parcels first: the others are compared with them.
+        let gather = Gather::new(self.settings, self.plan, self.used, self.root);
+        for (n, members) in parcels.chunks(range).enumerate() {
+            if self.cancel.load(Ordering::Relaxed) {
+                return Err(Error::Interrupted);
+            }
+            if !members.iter().any(|p| p.kind == Some(Kind::Reference)) {
+                continue;
+            }
+            let first = n * range;
+            let rows = gather.rows(first..first + members.len())?;
+            let found: Vec<Option<Reference>> = members
+                .par_iter()
+                .zip(&rows)
+                .filter(|(parcel, _)| parcel.kind == Some(Kind::Reference))
+                .map(|(parcel, rows)| {
+                    let assessment = assess(parcel, rows, changes(&parcel.id), Some(&accounting), self.settings);
+                    Reference::of(parcel, &assessment.tonnes)
+                })
+                .collect();
+            accounting.references.extend(found.into_iter().flatten());
+        }
+        Ok(Some(accounting))
     }
 
     fn geometry_table(
@@ -238,7 +329,7 @@ impl Tables<'_> {
             delta_t_co2e: assessment
                 .deltas
                 .first()
-                .map(|d| (d.delta.delta_t_co2e, 0.5 * (d.delta.ci90_upper_t_co2e - d.delta.ci90_lower_t_co2e))),
+                .map(|d| (d.delta.delta_t_co2e, 0.5 * (d.delta.ci90_t_co2e.1 - d.delta.ci90_t_co2e.0))),
             disturbed_ha: changes.and_then(|c| settled(c, &self.settings.options)).map(|l| {
                 let losses = || l.rows.iter().filter(|d| d.magnitude < 0.0);
                 let se = losses().try_fold(0.0, |sum, d| d.area_se_ha.map(|s| sum + s * s)).map(f64::sqrt);

@@ -4,22 +4,24 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use geo::Centroid;
 use jiff::civil::Date;
 
-use crate::carbon::biomass::{self, CoverEstimate, cover_at};
-use crate::carbon::delta::{Basis, delta};
+use crate::carbon::chain::{Evidence, Factor, PARCEL_PREFIX, Part};
+use crate::carbon::delta::{Controlled, Delta, ReferenceChange, controlled, deltas};
+use crate::carbon::monte_carlo::{MonteCarlo, Simulated, Tonnes};
 use crate::carbon::stock::stocks;
-use crate::carbon::{Flag, ParameterSet};
-use crate::config::{Options, Settings};
+use crate::carbon::{Flag, ParameterSet, tier1_cover};
+use crate::config::{BiomassMethod, Options, Settings};
 use crate::detect::Unjudged;
+use crate::detect::control::comparable;
 use crate::error::{Quarantine, Reason, Stage};
+use crate::geo::area::geodesic_perimeter_m;
 use crate::parcel::Parcel;
 use crate::record::table::{DeltaRow, DisturbanceRow, ObservationRow, SeasonRow, SeriesRow, StockRow};
 use crate::series::seasons::seasons;
 use crate::series::{Observation, regular_series};
-use crate::units::Hectares;
-
-const METHOD: &str = "tier1_cover";
+use crate::units::{Estimate, Hectares, M2_PER_HA};
 
 /// Everything that was found out about one parcel.
 #[derive(Debug, Default)]
@@ -34,6 +36,8 @@ pub struct Assessment {
     pub deltas: Vec<DeltaRow>,
     /// What could not be assessed.
     pub quarantined: Vec<Quarantine>,
+    /// The draws behind stocks and changes.
+    pub tonnes: Tonnes,
 }
 
 /// What a change method found in one parcel.
@@ -59,6 +63,17 @@ impl ParcelLosses {
             self.rows.iter().zip(&self.members).filter(|(row, _)| row.magnitude < 0.0 && counts(row.date_upper));
         let pixels: BTreeSet<usize> = losses.flat_map(|(_, members)| members.iter().copied()).collect();
         pixels.into_iter().filter_map(|p| self.pixel_ha.get(p)).fold(0.0, |sum, ha| sum + ha)
+    }
+}
+
+impl ParcelLosses {
+    /// The same as a share of the parcel's area, with the standard error of the events' areas; of events without one, half a
+    /// pixel's worth each is not made up: they count as exact.
+    pub fn lost_share(&self, area: Hectares, counts: impl Fn(Date) -> bool) -> Estimate<f64> {
+        let losses = self.rows.iter().filter(|row| row.magnitude < 0.0 && counts(row.date_upper));
+        let variance = losses.filter_map(|row| row.area_se_ha).fold(0.0, |sum, se| sum + se * se);
+        let share = |ha: f64| (ha / area.get()).min(1.0);
+        Estimate { value: share(self.lost_ha(&counts)), se: share(variance.sqrt()) }
     }
 }
 
@@ -98,10 +113,11 @@ pub fn assess(
     parcel: &Parcel,
     rows: &[ObservationRow],
     changes: Option<&ParcelChanges>,
+    accounting: Option<&Accounting>,
     settings: &Settings,
 ) -> Assessment {
     let options = &settings.options;
-    let mut by_index: BTreeMap<&Arc<str>, Vec<Observation>> = BTreeMap::new();
+    let mut by_index: BTreeMap<Arc<str>, Vec<Observation>> = BTreeMap::new();
     for row in rows {
         let observation = Observation {
             date: date_of_ms(row.acquired_ms),
@@ -109,7 +125,7 @@ pub fn assess(
             clear_fraction: row.seen_share(),
         };
         if observation.is_usable() && observation.clear_fraction >= options.observe.min_clear_fraction {
-            by_index.entry(&row.index).or_default().push(observation);
+            by_index.entry(row.index.clone()).or_default().push(observation);
         }
     }
     let mut out = Assessment::default();
@@ -120,13 +136,13 @@ pub fn assess(
             let of_years = seasons(&series.points, options.series.step_days.into(), params);
             out.seasons.extend(of_years.into_iter().map(|season| SeasonRow {
                 parcel_id: parcel_id.clone(),
-                index: (*index).clone(),
+                index: index.clone(),
                 season,
             }));
         }
         out.series.extend(series.points.into_iter().map(|point| SeriesRow {
             parcel_id: parcel_id.clone(),
-            index: (*index).clone(),
+            index: index.clone(),
             point,
             lambda: series.lambda,
         }));
@@ -138,45 +154,90 @@ pub fn assess(
             out.quarantined.push(Quarantine::parcel(&parcel.id, Stage::Account, Reason::NoClearObservation, message));
         }
     }
-    let losses = changes.and_then(|c| settled(c, options));
-    if let (Some(tier1), Some(parameters)) = (&options.biomass.tier1_cover, &settings.parameters) {
-        let none = Vec::new();
-        let observations = by_index.iter().find(|(i, _)| i.as_ref() == tier1.index.as_str()).map_or(&none, |(_, o)| o);
-        carbon(parcel, &parcel_id, observations, losses, tier1, parameters, settings, &mut out);
+    if let Some(accounting) = accounting {
+        let losses = changes.and_then(|c| settled(c, options));
+        carbon(parcel, &by_index, losses, accounting, settings, &mut out);
     }
     out
 }
 
-#[expect(clippy::too_many_arguments, reason = "one call, all of it borrowed context")]
+/// What the carbon figures of all parcels of a run share.
+pub struct Accounting<'a> {
+    /// Draws of errors.
+    pub monte_carlo: MonteCarlo,
+    /// Where numbers come from.
+    pub parameters: &'a ParameterSet,
+    /// What became of reference parcels.
+    pub references: Vec<Reference>,
+    /// Share of a parcel's ground that no earlier parcel has, where it is less than all.
+    pub own_share: BTreeMap<String, f64>,
+}
+
+/// The carbon change of a reference parcel.
+pub struct Reference {
+    /// The parcel.
+    pub parcel_id: String,
+    /// Its centre, longitude and latitude.
+    pub centre: geo::Point<f64>,
+    /// Forest type, where the layer says one.
+    pub forest_type: Option<String>,
+    /// Changes by period, t C per ha.
+    pub changes: BTreeMap<(Date, Date), ReferenceChange>,
+}
+
+impl Reference {
+    /// Of what a parcel of kind `reference` came to, if it came to anything.
+    pub fn of(parcel: &Parcel, tonnes: &Tonnes) -> Option<Self> {
+        let density = |simulated: &Simulated| ReferenceChange {
+            estimate: simulated.spread.estimate / parcel.area_ha,
+            draws: simulated.draws.iter().map(|d| d / parcel.area_ha).collect(),
+        };
+        let changes: BTreeMap<_, _> = tonnes.deltas.iter().map(|(p, s)| (*p, density(s))).collect();
+        (!changes.is_empty()).then_some(Reference {
+            parcel_id: parcel.id.clone(),
+            centre: parcel.lon_lat.centroid()?,
+            forest_type: parcel.attributes.get("forest_type").cloned(),
+            changes,
+        })
+    }
+}
+
+impl Accounting<'_> {
+    fn controlled(&self, parcel: &Parcel, tonnes: &Tonnes, delta: &Delta, settings: &Settings) -> Option<Controlled> {
+        let rule = &settings.options.account.control;
+        let centre = parcel.lon_lat.centroid()?;
+        let forest_type = parcel.attributes.get("forest_type").map(String::as_str);
+        let period = (delta.period_start, delta.period_end);
+        let near: Vec<&ReferenceChange> = self
+            .references
+            .iter()
+            .filter(|r| {
+                let of_reference = (r.centre, r.forest_type.as_deref());
+                r.parcel_id != parcel.id && comparable(rule.min_km..=rule.max_km, (centre, forest_type), of_reference)
+            })
+            .filter_map(|r| r.changes.get(&period))
+            .collect();
+        if near.len() < rule.min_references {
+            return None;
+        }
+        let mut control = Vec::new();
+        let source = format!("{PARCEL_PREFIX}{}/control/{}/{}", parcel.id, period.0, period.1);
+        self.monte_carlo.draws().fill(&source, &mut control);
+        controlled(tonnes.deltas.get(&period)?, &near, Hectares::new(parcel.area_ha).ok()?, &control)
+    }
+}
+
 fn carbon(
     parcel: &Parcel,
-    parcel_id: &Arc<str>,
-    observations: &[Observation],
+    observations: &BTreeMap<Arc<str>, Vec<Observation>>,
     losses: Option<&ParcelLosses>,
-    tier1: &biomass::Tier1Cover,
-    parameters: &ParameterSet,
+    accounting: &Accounting,
     settings: &Settings,
     out: &mut Assessment,
 ) {
     let options = &settings.options;
+    let Some(method) = options.biomass.method() else { return };
     let aside = |reason, message: String| Quarantine::parcel(&parcel.id, Stage::Account, reason, message);
-    let named = parcel.attributes.get("forest_type").or(tier1.forest_type.as_ref());
-    let Some(named) = named else {
-        let message = "attribute forest_type: found nothing, expected a forest type; map the layer's field under [parcels] \
-                       attributes, or give `forest_type` under [biomass.tier1_cover]";
-        out.quarantined.push(aside(Reason::OutOfModelDomain, message.into()));
-        return;
-    };
-    let found = parameters
-        .forest_type(named, tier1.ecological_zone.as_deref())
-        .and_then(|(id, forest_type)| Ok((id, parameters.factors(forest_type)?)));
-    let (type_id, factors) = match found {
-        Ok(found) => found,
-        Err(e) => {
-            out.quarantined.push(aside(Reason::OutOfModelDomain, format!("attribute forest_type: {e}")));
-            return;
-        }
-    };
     let area = match Hectares::new(parcel.area_ha) {
         Ok(area) => area,
         Err(e) => {
@@ -184,61 +245,73 @@ fn carbon(
             return;
         }
     };
-    let pools = &options.carbon.pools;
-    let flags = biomass::method_flags(parameters);
-    let set = format!("{} {} sha256:{}", parameters.name(), parameters.version(), &parameters.sha256()[..16]);
-
     let epochs: BTreeSet<Date> = options.account.periods.iter().flatten().copied().collect();
-    let mut covers: BTreeMap<Date, CoverEstimate> = BTreeMap::new();
-    for epoch in epochs {
-        match cover_at(epoch, observations, tier1) {
-            Ok(cover) => {
-                covers.insert(epoch, cover);
-            }
-            Err(e) => {
-                let message = format!(
-                    "epoch {epoch}: {e}; observations count from a clear share of {} on ([observe] min_clear_fraction)",
-                    options.observe.min_clear_fraction
-                );
-                out.quarantined.push(aside(Reason::NoClearObservation, message));
-            }
+    let lost = losses.map(|l| move |after: Date, until: Date| l.lost_share(area, |seen| seen > after && seen <= until));
+    let evidence = Evidence {
+        parcel_id: &parcel.id,
+        area,
+        attributes: &parcel.attributes,
+        epochs: &epochs,
+        observations,
+        lost: lost.as_ref().map(|l| l as &dyn Fn(Date, Date) -> Estimate<f64>),
+        pools: &options.carbon.pools,
+        parameters: accounting.parameters,
+    };
+    let assessed = match method {
+        BiomassMethod::Tier1Cover(params) => tier1_cover::chain(&evidence, params),
+    };
+    let (mut chain, refused) = match assessed {
+        Ok(found) => found,
+        Err(refusal) => {
+            out.quarantined.push(aside(refusal.reason, refusal.message));
+            return;
         }
-    }
-    for (epoch, cover) in &covers {
-        match stocks(area, cover.cover, &factors, pools) {
-            Ok(rows) => {
-                let mut remarks: Vec<Flag> = flags.iter().chain(&cover.flags).copied().collect();
-                remarks.sort();
-                remarks.dedup();
-                out.stocks.extend(rows.into_iter().map(|stock| StockRow {
-                    parcel_id: parcel_id.clone(),
-                    epoch: *epoch,
-                    method: METHOD,
-                    model_id: format!("{}/{}/{type_id}", METHOD, parameters.name()),
-                    area_ha: parcel.area_ha,
-                    stock,
-                    parameter_set: set.clone(),
-                    status: biomass::STATUS.name(),
-                    flags: remarks.iter().map(|f| f.name().to_owned()).collect(),
-                }));
-            }
-            Err(e) => out.quarantined.push(aside(Reason::OutOfModelDomain, format!("epoch {epoch}: {e}"))),
+    };
+    for refusal in refused {
+        let mut message = refusal.epoch.map_or(String::new(), |epoch| format!("epoch {epoch}: ")) + &refusal.message;
+        if refusal.reason == Reason::NoClearObservation {
+            message.push_str(&format!(
+                "; observations count from a clear share of {} on ([observe] min_clear_fraction)",
+                options.observe.min_clear_fraction
+            ));
         }
+        out.quarantined.push(aside(refusal.reason, message));
     }
+    if accounting.own_share.contains_key(&parcel.id) {
+        chain.flags.push(Flag::Overlapping);
+    }
+    let boundary = (options.carbon.boundary_se_m, options.carbon.boundary_correlation);
+    let area_factor = match boundary {
+        (Some(se_m), Some(correlation)) => {
+            let se_ha = geodesic_perimeter_m(&parcel.lon_lat) * se_m * correlation / M2_PER_HA;
+            Factor::lognormal(Part::Area, evidence.own("area"), area.get(), se_ha / area.get())
+        }
+        _ => {
+            chain.flags.push(Flag::AreaErrorNotStated);
+            Factor::exact(area.get())
+        }
+    };
     let mut periods = options.account.periods.clone();
     periods.sort();
-    for [start, end] in periods {
-        let (Some(first), Some(last)) = (covers.get(&start), covers.get(&end)) else { continue };
-        let basis = Basis {
-            area,
-            factors: &factors,
-            pools,
-            status: biomass::STATUS,
-            deduction: options.account.deduction,
-            flags: &flags,
-        };
-        match delta((start, first), (end, last), &basis) {
-            Ok(delta) => {
+    let tonnes = accounting.monte_carlo.tonnes(&chain, &area_factor, &periods);
+    let set = accounting.parameters;
+    let set = format!("{} {} sha256:{}", set.name(), set.version(), &set.sha256()[..16]);
+    let parcel_id: Arc<str> = parcel.id.as_str().into();
+    for stock in stocks(&chain, &tonnes, area) {
+        out.stocks.push(StockRow {
+            parcel_id: parcel_id.clone(),
+            method: method.name(),
+            model_id: chain.model_id.clone(),
+            area_ha: parcel.area_ha,
+            stock,
+            parameter_set: set.clone(),
+        });
+    }
+    for found in deltas(&chain, &tonnes, area, options.account.deduction) {
+        match found {
+            Ok(mut delta) => {
+                delta.controlled = accounting.controlled(parcel, &tonnes, &delta, settings);
+                let (start, end) = (delta.period_start, delta.period_end);
                 // One date decides, so that the periods of a year add up to the year.
                 let within = |seen: Date| seen > start && seen <= end;
                 out.deltas.push(DeltaRow {
@@ -250,11 +323,10 @@ fn carbon(
                     geometry: parcel.lon_lat.clone(),
                 });
             }
-            Err(e) => out.quarantined.push(aside(Reason::OutOfModelDomain, format!("period {start} to {end}: {e}"))),
+            Err(e) => out.quarantined.push(aside(Reason::OutOfModelDomain, e.to_string())),
         }
     }
-    // Pools are rows of the key, so they stand in the table's order.
-    out.stocks.sort_by(|a, b| (a.epoch, a.stock.pool.name()).cmp(&(b.epoch, b.stock.pool.name())));
+    out.tonnes = tonnes;
 }
 
 /// UTC day of a time.

@@ -13,7 +13,7 @@ use toml::de::{DeTable, DeValue};
 
 use crate::carbon::biomass::Tier1Cover;
 use crate::carbon::deduction::Deduction;
-use crate::carbon::{ParameterSet, Pool};
+use crate::carbon::{ParameterSet, Pool, tier1_cover};
 use crate::cube::layout::{Bandpass, Bandpasses};
 use crate::detect::control::ControlRule;
 use crate::detect::events::EventRule;
@@ -120,6 +120,34 @@ pub struct Biomass {
     pub tier1_cover: Option<Tier1Cover>,
 }
 
+/// The biomass method of a run.
+#[derive(Debug, Clone, Copy)]
+pub enum BiomassMethod<'a> {
+    /// `[biomass.tier1_cover]`
+    Tier1Cover(&'a Tier1Cover),
+}
+
+impl BiomassMethod<'_> {
+    /// The name used in configuration and tables.
+    pub fn name(self) -> &'static str {
+        match self {
+            BiomassMethod::Tier1Cover(_) => tier1_cover::METHOD,
+        }
+    }
+}
+
+impl Biomass {
+    /// The configured methods; a run has at most one.
+    fn methods(&self) -> Vec<BiomassMethod<'_>> {
+        self.tier1_cover.iter().map(BiomassMethod::Tier1Cover).collect()
+    }
+
+    /// The configured method.
+    pub fn method(&self) -> Option<BiomassMethod<'_>> {
+        self.methods().into_iter().next()
+    }
+}
+
 /// `[carbon]`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -128,11 +156,30 @@ pub struct Carbon {
     pub parameter_set: String,
     /// Pools that count.
     pub pools: Vec<Pool>,
+    /// Draws of the error propagation, 2,000 or more; 10,000 is the least for numbers that are issued.
+    pub draws: usize,
+    /// Seed of the draws.
+    pub seed: u64,
+    /// Standard error of the boundary's position, metres. No default: without it the area counts as exact.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub boundary_se_m: Option<f64>,
+    /// Share of the perimeter that errs together, 0 to 1: 1 when the whole boundary is too wide or too narrow at once, near
+    /// 0 when every vertex errs on its own. Goes with `boundary_se_m`; the error of the area is perimeter x boundary_se_m x
+    /// boundary_correlation.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub boundary_correlation: Option<f64>,
 }
 
 impl Default for Carbon {
     fn default() -> Self {
-        Carbon { parameter_set: "ipcc-2006".into(), pools: vec![Pool::Aboveground, Pool::Belowground] }
+        Carbon {
+            parameter_set: "ipcc-2006".into(),
+            pools: vec![Pool::Aboveground, Pool::Belowground],
+            draws: 10_000,
+            seed: 1,
+            boundary_se_m: None,
+            boundary_correlation: None,
+        }
     }
 }
 
@@ -145,6 +192,26 @@ pub struct Account {
     /// Rule for uncertainty deductions; without one nothing is creditable.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub deduction: Option<Deduction>,
+    /// Which reference parcels a parcel's change is compared with.
+    pub control: AccountControl,
+}
+
+/// `[account.control]`: parcels of kind `reference`, of the same forest type where both say one.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AccountControl {
+    /// Nearest, kilometres between centroids: nearer ones may be hit by the same event.
+    pub min_km: f64,
+    /// Farthest, kilometres.
+    pub max_km: f64,
+    /// Fewest reference parcels, at least 2: one has no scatter, so nobody knows how well it stands for the forest.
+    pub min_references: usize,
+}
+
+impl Default for AccountControl {
+    fn default() -> Self {
+        AccountControl { min_km: 0.5, max_km: 10.0, min_references: 2 }
+    }
 }
 
 /// `[output]`.
@@ -255,7 +322,7 @@ impl Settings {
         let base = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_path_buf();
         let check = Check { path, text };
         check.values(&options)?;
-        let parameters = match options.biomass.tier1_cover {
+        let parameters = match options.biomass.method() {
             Some(_) => Some(check.parameter_set(&options.carbon.parameter_set, &base)?),
             None => None,
         };
@@ -444,18 +511,8 @@ impl Check<'_> {
                 let help = "both are properties of the site: the index of bare soil and of full canopy there";
                 return Err(self.fail("biomass.tier1_cover", e.to_string(), "usable values", help));
             }
-            let known = [Pool::Aboveground, Pool::Belowground];
-            if let Some(pool) = o.carbon.pools.iter().find(|p| !known.contains(p)) {
-                let help = "tier1_cover has no default for this pool; leave it out";
-                return Err(self.fail("carbon.pools", pool.name(), "aboveground, belowground", help));
-            }
-            if o.carbon.pools.is_empty() {
-                return Err(self.fail("carbon.pools", "an empty list", "aboveground, belowground", "name a pool"));
-            }
-        } else if !o.account.periods.is_empty() {
-            let help = "add [biomass.tier1_cover], or remove the periods";
-            return Err(self.fail("account.periods", "periods without a biomass method", "a [biomass.*] table", help));
         }
+        self.carbon(o)?;
         let mut starts = BTreeSet::new();
         for [start, end] in &o.account.periods {
             if start >= end {
@@ -477,6 +534,76 @@ impl Check<'_> {
             return Err(self.fail("engine.memory_gib", memory.to_string(), "0.1 or more", "give the budget in GiB"));
         }
         Ok(())
+    }
+
+    fn carbon(&self, o: &Options) -> Result<()> {
+        let methods = o.biomass.methods();
+        if let [_, second, ..] = methods.as_slice() {
+            let found: Vec<&str> = methods.iter().map(|m| m.name()).collect();
+            let help = "a run has one biomass method; use a configuration of its own for each";
+            let field = format!("biomass.{}", second.name());
+            return Err(self.fail(&field, found.join(" and "), "one [biomass.*] table", help));
+        }
+        let Some(method) = methods.first() else {
+            if o.account.periods.is_empty() {
+                return Ok(());
+            }
+            let help = "add a [biomass.*] table, such as [biomass.tier1_cover], or remove the periods";
+            return Err(self.fail("account.periods", "periods without a biomass method", "a [biomass.*] table", help));
+        };
+        let pools = &o.carbon.pools;
+        if matches!(method, BiomassMethod::Tier1Cover(_)) {
+            let known = [Pool::Aboveground, Pool::Belowground];
+            if let Some(pool) = pools.iter().find(|p| !known.contains(p)) {
+                let help = "tier1_cover has no default for this pool; leave it out";
+                return Err(self.fail("carbon.pools", pool.name(), "aboveground, belowground", help));
+            }
+        }
+        let known = "aboveground, belowground, dead_wood, litter, soil";
+        if pools.is_empty() {
+            return Err(self.fail("carbon.pools", "an empty list", known, "name a pool"));
+        }
+        if let Some(pool) = pools.iter().find(|p| **p == Pool::Total) {
+            return Err(self.fail("carbon.pools", pool.name(), known, "the total is always given; remove it"));
+        }
+        if let Some((_, pool)) = pools.iter().enumerate().find(|(i, p)| pools[..*i].contains(p)) {
+            return Err(self.fail("carbon.pools", format!("{pool} twice"), "each pool once", "remove one"));
+        }
+        let draws = o.carbon.draws;
+        if !(2_000..=10_000_000).contains(&draws) {
+            let help = "10000 is the default, and the least for numbers that are issued";
+            return Err(self.fail("carbon.draws", draws.to_string(), "2000 to 10000000", help));
+        }
+        match (o.carbon.boundary_se_m, o.carbon.boundary_correlation) {
+            (Some(_), None) => {
+                let help = "1 when the whole boundary errs together, near 0 when each vertex errs on its own";
+                Err(self.fail("carbon.boundary_correlation", "nothing", "0 to 1 beside boundary_se_m", help))
+            }
+            (None, Some(_)) => {
+                let help = "how well the boundary's position is known, in metres";
+                Err(self.fail("carbon.boundary_se_m", "nothing", "metres beside boundary_correlation", help))
+            }
+            (Some(se), _) if !(se >= 0.0 && se.is_finite()) => {
+                Err(self.fail("carbon.boundary_se_m", se.to_string(), "0 or more metres", "correct the value"))
+            }
+            (_, Some(share)) if !(0.0..=1.0).contains(&share) => {
+                Err(self.fail("carbon.boundary_correlation", share.to_string(), "0 to 1", "correct the value"))
+            }
+            _ => self.account_control(&o.account.control),
+        }
+    }
+
+    fn account_control(&self, control: &AccountControl) -> Result<()> {
+        let (field, found, expected) = if !(control.min_km >= 0.0 && control.min_km.is_finite()) {
+            ("min_km", control.min_km.to_string(), "0 or more kilometres")
+        } else if control.max_km.is_nan() || control.max_km <= control.min_km {
+            ("max_km", control.max_km.to_string(), "more than min_km")
+        } else if control.min_references < 2 {
+            ("min_references", control.min_references.to_string(), "2 or more")
+        } else {
+            return Ok(());
+        };
+        Err(self.fail(&format!("account.control.{field}"), found, expected, "correct the value"))
     }
 
     fn observe(&self, o: &Observe) -> Result<()> {

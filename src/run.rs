@@ -29,7 +29,7 @@ use crate::traced;
 const GDAL_CACHE_MIB: usize = 64;
 
 /// Raise when tables or summary change for the same observations.
-const TABLES_VERSION: u32 = 6;
+const TABLES_VERSION: u32 = 7;
 
 /// How a run behaves besides its configuration.
 pub struct Behaviour<'a> {
@@ -160,7 +160,7 @@ pub fn run(settings: &Settings, behaviour: &Behaviour) -> Result<Summary> {
         ("blocks_spared", spared),
         ("quarantined", quarantined.len() as u64),
     ]);
-    for name in ["observations", "series", "seasons", "disturbances", "stocks", "deltas"] {
+    for name in ["observations", "series", "seasons", "disturbances", "stocks", "deltas", "totals"] {
         let rows = made.tables.iter().filter(|t| t.path.starts_with(&format!("tables/{name}"))).map(|t| t.rows).sum();
         counts.insert(name, rows);
     }
@@ -198,6 +198,8 @@ pub fn run(settings: &Settings, behaviour: &Behaviour) -> Result<Summary> {
         results_key: results,
         summary: made.summary.clone(),
         passes: made.passes,
+        invariants: made.invariants,
+        monte_carlo: made.draws,
     };
     manifest.write(store.root())?;
     Ok(Summary {
@@ -257,6 +259,8 @@ fn kept_tables(root: &Path, results: &Sha256) -> Option<(Made, Vec<Note>)> {
         quarantined: serde_json::from_value(get("quarantined")?).ok()?,
         summary: serde_json::from_value(get("summary")?).ok()?,
         passes: serde_json::from_value(get("passes")?).ok()?,
+        invariants: serde_json::from_value(get("invariants")?).ok()?,
+        draws: serde_json::from_value(get("monte_carlo")?).ok()?,
     };
     Some((made, notes))
 }
@@ -278,6 +282,9 @@ fn citations(settings: &Settings) -> Vec<String> {
     works.extend(options.change.methods().iter().map(|m| format!("{}: {}", m.name(), m.citation())));
     works.push("series: Eilers 2003, Analytical Chemistry 75:3631-3636".into());
     works.push("area: Karney 2013, Journal of Geodesy 87:43-55".into());
+    if options.biomass.method().is_some() {
+        works.push("errors: IPCC 2006 Guidelines, Volume 1, Chapter 3 (Monte Carlo); McKay, Beckman and Conover 1979, Technometrics 21:239-245".into());
+    }
     if options.biomass.tier1_cover.is_some() {
         works.push("cover: Gutman and Ignatov 1998, International Journal of Remote Sensing 19:1533-1543".into());
         works.push("tier1: IPCC 2006 Guidelines, Volume 4, Chapters 2 and 4".into());

@@ -1,28 +1,24 @@
-//! How much did a parcel's carbon change between two epochs?
+//! How much did a parcel's carbon change between two epochs, and what of it may be credited?
 //!
-//! Stock difference on one polygon (IPCC 2006 Vol 4 Eq 2.5). Both epochs share area, density, carbon fraction and
-//! root-to-shoot ratio, which are one draw and not two: with K the carbon of full cover and c the cover,
-//! ```text
-//! delta      = K (c2 - c1)
-//! Var(delta) = K^2 Var(dc) + dc^2 Var(K) + Var(K) Var(dc),   Var(dc) = Var(c1) + Var(c2)
-//! ```
-//! exactly, for K independent of the covers and the covers independent of each other (other dates, other acquisitions).
-//! So with no change the uncertainty of K hardly matters, and the two stocks' errors are not added in quadrature.
+//! Stock difference on one polygon (IPCC 2006 Vol 4 Eq 2.5). Both epochs share the draws of area, factors and model, so
+//! that the correlation of the two stocks is that of the draws and nobody has to guess it: with no change, an uncertain
+//! factor hardly matters. Where attributes allow it the change is computed a second time, by gain and loss (Eq 2.4), and
+//! stands beside the difference.
 //!
-//! The interval is normal, ±1.645 se: a change may have either sign. Years are days / 365.25. Growth is positive, loss
-//! negative.
+//! Intervals are percentiles of the draws: a change may have either sign. Years are days / 365.25. Growth is positive, loss
+//! negative. A growth that ends where the index is blind is never credited.
 //!
-//! What it does not do: endmembers (`index_bare`, `index_full`) that are wrong scale both covers alike and are not in
-//! the error; nor is a change of area or of forest type between the epochs.
+//! What it does not do: a change of the polygon or of forest type between the epochs.
 
 use jiff::civil::Date;
 use thiserror::Error;
 
-use super::biomass::CoverEstimate;
+use super::chain::{Chain, Part};
 use super::deduction::{Deduction, credit};
-use super::stock::{Factors, StockError, full_cover_density, pool_factor, product};
+use super::monte_carlo::{Simulated, Spread, Tonnes};
+use super::stock::flags;
 use super::{Flag, Pool, Status};
-use crate::units::{CarbonMass, Co2eMass, Estimate, Hectares, OutOfRange};
+use crate::units::{CO2_PER_C, Hectares};
 
 /// Days in a year, by which annual rates are stated.
 pub const DAYS_PER_YEAR: f64 = 365.25;
@@ -46,10 +42,12 @@ pub struct Delta {
     pub delta_t_co2e: f64,
     /// Standard error of the change, t CO2e.
     pub delta_se_t_co2e: f64,
-    /// Lower end of the 90 % interval, t CO2e.
-    pub ci90_lower_t_co2e: f64,
-    /// Upper end of the 90 % interval, t CO2e.
-    pub ci90_upper_t_co2e: f64,
+    /// Median of the draws, t CO2e.
+    pub median_t_co2e: f64,
+    /// 90 % interval, t CO2e.
+    pub ci90_t_co2e: (f64, f64),
+    /// 95 % interval, t CO2e.
+    pub ci95_t_co2e: (f64, f64),
     /// 90 % half-width in percent of the size of the change; `None` when there is no change to relate it to.
     pub relative_uncertainty_percent: Option<f64>,
     /// Deduction of the chosen scheme.
@@ -58,27 +56,31 @@ pub struct Delta {
     pub creditable_t_co2e: Option<f64>,
     /// Change per hectare and year, t CO2e.
     pub annual_t_co2e_per_ha: f64,
+    /// Share of each part of [`Part::ALL`] in the variance.
+    pub variance_shares: Option<[f64; Part::ALL.len()]>,
+    /// The change by gain and loss with its standard error, t CO2e.
+    pub gain_loss_t_co2e: Option<(f64, f64)>,
+    /// The change beyond that of undisturbed reference parcels.
+    pub controlled: Option<Controlled>,
     /// What the numbers may be used for.
     pub status: Status,
     /// Remarks of both epochs and of the deduction, sorted, each once.
     pub flags: Vec<Flag>,
 }
 
-/// What a delta is made of besides its two epochs.
-#[derive(Debug, Clone, Copy)]
-pub struct Basis<'a> {
-    /// The polygon's area, the same at both epochs.
-    pub area: Hectares,
-    /// The forest type's factors, the same at both epochs.
-    pub factors: &'a Factors,
-    /// Pools to sum.
-    pub pools: &'a [Pool],
-    /// What numbers made this way may be used for.
-    pub status: Status,
-    /// The chosen scheme, if any.
-    pub deduction: Option<Deduction>,
-    /// Remarks that hold for the method as a whole, such as [`Flag::Tier1`].
-    pub flags: &'a [Flag],
+/// Difference in differences: a parcel's change less that of its reference parcels, scaled to its area.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Controlled {
+    /// Reference parcels.
+    pub references: usize,
+    /// Their mean change, t CO2e per ha over the period.
+    pub reference_t_co2e_per_ha: f64,
+    /// The parcel's change beyond it, t CO2e.
+    pub did_t_co2e: f64,
+    /// Its standard error, t CO2e.
+    pub did_se_t_co2e: f64,
+    /// Its 90 % interval, t CO2e.
+    pub did_ci90_t_co2e: (f64, f64),
 }
 
 /// Why a delta cannot be given.
@@ -93,172 +95,292 @@ pub enum DeltaError {
         /// Second epoch.
         end: Date,
     },
-    /// A pool that cannot be given.
-    #[error(transparent)]
-    Stock(#[from] StockError),
-    /// Numbers beyond any forest.
-    #[error(transparent)]
-    OutOfRange(#[from] OutOfRange),
+    /// Numbers that overflow.
+    #[error("change over {start} to {end} is {found} t C, expected a finite number")]
+    NotFinite {
+        /// First epoch.
+        start: Date,
+        /// Second epoch.
+        end: Date,
+        /// The change.
+        found: f64,
+    },
 }
 
-/// The change from one epoch to another.
+/// Changes of a parcel over the periods that `tonnes` has, in their order.
 ///
 /// # Errors
-/// [`DeltaError`]: a period that does not run forward, or pools that are not available.
-pub fn delta(
-    start: (Date, &CoverEstimate),
-    end: (Date, &CoverEstimate),
-    basis: &Basis<'_>,
-) -> Result<Delta, DeltaError> {
-    let ((period_start, first), (period_end, second)) = (start, end);
-    if period_end <= period_start {
-        return Err(DeltaError::Period { start: period_start, end: period_end });
+/// Per period, [`DeltaError`].
+pub fn deltas(
+    chain: &Chain,
+    tonnes: &Tonnes,
+    area: Hectares,
+    deduction: Option<Deduction>,
+) -> Vec<Result<Delta, DeltaError>> {
+    let mut rows = Vec::with_capacity(tonnes.deltas.len());
+    for ((start, end), change) in &tonnes.deltas {
+        rows.push(delta(chain, tonnes, (*start, *end), change, area, deduction));
     }
-    let area_ha = basis.area.get();
-    let full = full_cover_density(basis.factors, pool_factor(basis.factors, basis.pools)?);
-    let stock = |cover: &CoverEstimate| CarbonMass::new(full.value * area_ha * cover.cover.value.get());
-    let (stock_start, stock_end) = (stock(first)?, stock(second)?);
+    rows
+}
 
-    let change = Estimate {
-        value: second.cover.value.get() - first.cover.value.get(),
-        se: first.cover.se.get().hypot(second.cover.se.get()),
-    };
-    let delta_t_c = stock_end - stock_start;
-    let se = CarbonMass::new(product(&[full, change]).se * area_ha)?;
-    let co2e = Estimate { value: delta_t_c.to_co2e(), se: se.to_co2e() };
-    // A mass may be huge while its CO2e overflows; the constructor says so.
-    Co2eMass::new(co2e.value.get())?;
-
-    let (lower, upper) = co2e.ci90_normal();
-    let size = co2e.value.get().abs();
-    let relative = (size > 0.0).then(|| 100.0 * (upper - lower) / 2.0 / size);
-    let credit = credit(co2e.value.get(), relative, basis.deduction, basis.status);
-
-    let days = period_end.duration_since(period_start).as_hours() / 24;
+fn delta(
+    chain: &Chain,
+    tonnes: &Tonnes,
+    (start, end): (Date, Date),
+    change: &Simulated,
+    area: Hectares,
+    deduction: Option<Deduction>,
+) -> Result<Delta, DeltaError> {
+    if end <= start {
+        return Err(DeltaError::Period { start, end });
+    }
+    let spread = &change.spread;
+    if !(spread.estimate.is_finite() && spread.se.is_finite()) {
+        return Err(DeltaError::NotFinite { start, end, found: spread.estimate });
+    }
+    let stock = |date: Date| tonnes.stocks.get(&(date, Pool::Total)).map_or(f64::NAN, |s| s.spread.estimate);
+    let of_epoch = |date: Date| chain.epochs.get(&date).map_or(&[][..], |e| &e.flags);
+    let co2e = |v: f64| v * CO2_PER_C;
+    let pair = |(low, high): (f64, f64)| (co2e(low), co2e(high));
+    let relative = relative_uncertainty_percent(spread);
+    let mut credit = credit(co2e(spread.estimate), relative, deduction, chain.status);
+    let blind = spread.estimate > 0.0 && chain.epochs.get(&end).is_some_and(|e| e.saturated);
+    if blind {
+        credit.creditable_t_co2e = credit.creditable_t_co2e.map(|_| 0.0);
+    }
+    let days = end.duration_since(start).as_hours() / 24;
     let years = days as f64 / DAYS_PER_YEAR;
-    let mut flags: Vec<Flag> = [basis.flags, &first.flags, &second.flags].concat();
-    flags.extend(credit.flag);
-    flags.sort();
-    flags.dedup();
-
+    let remarks: &[&[Flag]] = &[&chain.flags, of_epoch(start), of_epoch(end), credit.flag.as_slice()];
     Ok(Delta {
-        period_start,
-        period_end,
-        area_ha,
-        stock_start_t_c: stock_start.get(),
-        stock_end_t_c: stock_end.get(),
-        delta_t_c: delta_t_c.get(),
-        delta_t_co2e: co2e.value.get(),
-        delta_se_t_co2e: co2e.se.get(),
-        ci90_lower_t_co2e: lower,
-        ci90_upper_t_co2e: upper,
+        period_start: start,
+        period_end: end,
+        area_ha: area.get(),
+        stock_start_t_c: stock(start),
+        stock_end_t_c: stock(end),
+        delta_t_c: spread.estimate,
+        delta_t_co2e: co2e(spread.estimate),
+        delta_se_t_co2e: co2e(spread.se),
+        median_t_co2e: co2e(spread.median),
+        ci90_t_co2e: pair(spread.ci90),
+        ci95_t_co2e: pair(spread.ci95),
         relative_uncertainty_percent: relative,
         deduction_percent: credit.deduction_percent,
         creditable_t_co2e: credit.creditable_t_co2e,
-        annual_t_co2e_per_ha: co2e.value.get() / area_ha / years,
-        status: basis.status,
-        flags,
+        annual_t_co2e_per_ha: co2e(spread.estimate) / area.get() / years,
+        variance_shares: change.shares(),
+        gain_loss_t_co2e: tonnes.gain_loss.get(&(start, end)).map(|g| (co2e(g.spread.estimate), co2e(g.spread.se))),
+        controlled: None,
+        status: chain.status,
+        flags: flags(remarks, spread.converged),
+    })
+}
+
+/// Half of the 90 % interval over the size of the estimate, percent.
+pub fn relative_uncertainty_percent(spread: &Spread) -> Option<f64> {
+    let size = spread.estimate.abs();
+    (size > 0.0).then(|| 100.0 * (spread.ci90.1 - spread.ci90.0) / 2.0 / size)
+}
+
+/// The change of a reference parcel over one period.
+#[derive(Debug, Clone)]
+pub struct ReferenceChange {
+    /// Best estimate, t C per ha.
+    pub estimate: f64,
+    /// Draws, t C per ha.
+    pub draws: Vec<f64>,
+}
+
+/// A parcel's change beyond that of reference parcels: `delta - area x mean(reference)`, draw by draw, so that what is
+/// shared (parameters, model) counts once. To the draws comes the scatter between the reference parcels over the square
+/// root of their number, by `control`, one standard normal a draw: how well a handful of parcels stands for the forest.
+///
+/// `None` with fewer than two reference parcels, whose scatter nobody knows.
+///
+/// # Units
+/// `change` in t C, references in t C/ha, result in t CO2e.
+pub fn controlled(
+    change: &Simulated,
+    references: &[&ReferenceChange],
+    area: Hectares,
+    control: &[f64],
+) -> Option<Controlled> {
+    if references.len() < 2 {
+        return None;
+    }
+    let n = references.len() as f64;
+    let mean = references.iter().map(|r| r.estimate).sum::<f64>() / n;
+    let scatter = references.iter().map(|r| (r.estimate - mean).powi(2)).sum::<f64>() / (n - 1.0);
+    let se = (scatter / n).sqrt();
+    let mut draws = change.draws.clone();
+    for (m, draw) in draws.iter_mut().enumerate() {
+        let of_references = references.iter().map(|r| r.draws[m]).sum::<f64>() / n;
+        *draw -= area.get() * (of_references + se * control[m]);
+    }
+    let spread = Spread::of(change.spread.estimate - area.get() * mean, &draws);
+    Some(Controlled {
+        references: references.len(),
+        reference_t_co2e_per_ha: mean * CO2_PER_C,
+        did_t_co2e: spread.estimate * CO2_PER_C,
+        did_se_t_co2e: spread.se * CO2_PER_C,
+        did_ci90_t_co2e: (spread.ci90.0 * CO2_PER_C, spread.ci90.1 * CO2_PER_C),
     })
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::chain::{Epoch, Factor, Term};
+    use super::super::draw::Draws;
+    use super::super::monte_carlo::MonteCarlo;
     use super::super::stock::stocks;
-    use super::super::stock::tests::{BOTH, factors, fraction, hectares};
     use super::*;
     use crate::units::Z90;
     use jiff::civil::date;
     use proptest::prelude::*;
 
-    fn cover(value: f64, se: f64, flags: &[Flag]) -> CoverEstimate {
-        CoverEstimate { cover: fraction(value, se), observations: 5, flags: flags.to_vec() }
+    const A: Date = date(2018, 7, 15);
+    const B: Date = date(2020, 7, 15);
+    const C: Date = date(2023, 7, 15);
+
+    fn hectares(area: f64) -> Hectares {
+        Hectares::new(area).unwrap()
     }
 
-    fn basis(factors: &Factors) -> Basis<'_> {
-        Basis {
-            area: hectares(12.6),
-            factors,
-            pools: &BOTH,
-            status: Status::ScreeningOnly,
-            deduction: None,
-            flags: &[Flag::Tier1],
+    /// Full density `d` (cv), shared; a cover with its own error at each epoch; roots `r` (cv), shared.
+    fn chain(d: (f64, f64), r: (f64, f64), covers: &[(Date, f64, f64)]) -> Chain {
+        let mut chain = Chain::new("test", Status::Issuable);
+        let full = chain.factor(Factor::lognormal(Part::Model, "parameter/d", d.0, d.1));
+        let roots = chain.factor(Factor::lognormal(Part::Allometry, "parameter/r", r.0, r.1));
+        for (date, cover, se) in covers {
+            let cover = chain.factor(Factor::normal(Part::Residual, format!("parcel/p/{date}"), *cover, *se));
+            let term = |factors: &[usize]| vec![Term { coefficient: 1.0, factors: factors.to_vec() }];
+            let densities =
+                [(Pool::Aboveground, term(&[full, cover])), (Pool::Belowground, term(&[full, roots, cover]))];
+            chain.epochs.insert(*date, Epoch { densities: densities.into(), ..Epoch::default() });
         }
+        chain
     }
 
-    // D 100 (40), CF 0.5 (0), R 0.25 (0): K = 62.5 t C/ha, sd 25. dc = 0.5 - 0.3 = 0.2, sd 0.05 = hypot(0.03, 0.04).
+    fn tonnes(chain: &Chain, area: f64, periods: &[[Date; 2]], n: usize) -> Tonnes {
+        MonteCarlo::new(Draws::new(1, n)).tonnes(chain, &Factor::exact(area), periods)
+    }
+
+    fn only(chain: &Chain, tonnes: &Tonnes, deduction: Option<Deduction>) -> Delta {
+        deltas(chain, tonnes, hectares(12.6), deduction).remove(0).unwrap()
+    }
+
+    // D 50 (40 %), T = 1 + R = 1.25 exactly: K = 62.5 t C/ha, sd 25. dc = 0.5 - 0.3 = 0.2, sd 0.05 = hypot(0.03, 0.04).
     // Var = 62.5^2 0.0025 + 0.04 x 625 + 625 x 0.0025 = 9.765625 + 25 + 1.5625 = 36.328125 (t C/ha)^2.
     #[test]
     fn shared_factors_are_fully_correlated() {
-        let f = factors(100.0, 40.0, 0.5, 0.0, 0.25, 0.0);
-        let (a, b) = (cover(0.3, 0.03, &[]), cover(0.5, 0.04, &[Flag::Saturated]));
-        let d = delta((date(2020, 7, 15), &a), (date(2023, 7, 15), &b), &basis(&f)).unwrap();
+        let chain = chain((50.0, 0.4), (0.25, 0.0), &[(B, 0.3, 0.03), (C, 0.5, 0.04)]);
+        let tonnes = tonnes(&chain, 12.6, &[[B, C]], 40_000);
+        let d = only(&chain, &tonnes, None);
         assert!((d.delta_t_c - 62.5 * 0.2 * 12.6).abs() < 1e-9);
         let se = 36.328_125f64.sqrt() * 12.6 * 44.0 / 12.0;
-        assert!((d.delta_se_t_co2e - se).abs() < 1e-9);
-        assert!((d.relative_uncertainty_percent.unwrap() - 100.0 * Z90 * se / d.delta_t_co2e).abs() < 1e-9);
+        assert!((d.delta_se_t_co2e / se - 1.0).abs() < 0.01, "{}", d.delta_se_t_co2e);
         assert!((d.annual_t_co2e_per_ha - d.delta_t_co2e / 12.6 / (1095.0 / 365.25)).abs() < 1e-12);
-        assert_eq!(d.flags, [Flag::Tier1, Flag::Saturated]);
         assert_eq!((d.deduction_percent, d.creditable_t_co2e), (None, None));
+        let u90 = d.relative_uncertainty_percent.unwrap();
+        assert!((u90 - 50.0 * (d.ci90_t_co2e.1 - d.ci90_t_co2e.0) / d.delta_t_co2e).abs() < 1e-9);
+        let normal = 100.0 * Z90 * se / d.delta_t_co2e;
+        assert!((u90 / normal - 1.0).abs() < 0.1, "not far from normal: {u90} {normal}");
+        // 95 % lies outside 90 %.
+        assert!(d.ci95_t_co2e.0 < d.ci90_t_co2e.0 && d.ci95_t_co2e.1 > d.ci90_t_co2e.1);
+    }
+
+    // A stock's total carries the covariance of its pools: Var(X + XR) = Var X (1 + 2 E R) + Var XR for X and R independent.
+    #[test]
+    fn the_total_carries_the_covariance_of_shared_factors() {
+        let chain = chain((120.0, 0.5), (0.23, 0.25), &[(A, 0.6, 0.05)]);
+        let tonnes = tonnes(&chain, 1.0, &[], 40_000);
+        let se = |pool| tonnes.stocks[&(A, pool)].spread.se;
+        let expected = (se(Pool::Aboveground).powi(2) * 1.46 + se(Pool::Belowground).powi(2)).sqrt();
+        assert!((se(Pool::Total) / expected - 1.0).abs() < 0.005);
+        assert!(se(Pool::Total) > 1.1 * se(Pool::Aboveground).hypot(se(Pool::Belowground)));
+        // Against the closed form of a product of independent factors, with cv 0.5, 0.05 / 0.6 and 0.0575 / 1.23.
+        let cvs = [0.5, 0.05 / 0.6, 0.25 * 0.23 / 1.23];
+        let cv = (cvs.iter().map(|c: &f64| 1.0 + c * c).product::<f64>() - 1.0).sqrt();
+        assert!((se(Pool::Total) / (120.0 * 0.6 * 1.23) / cv - 1.0).abs() < 0.01);
     }
 
     #[test]
-    fn screening_credits_nothing_whatever_the_scheme() {
-        let f = factors(100.0, 1.0, 0.5, 0.0, 0.25, 0.0);
-        let (a, b) = (cover(0.3, 0.001, &[]), cover(0.5, 0.001, &[]));
-        let mut basis = Basis { deduction: Some(Deduction::Vcs), ..basis(&f) };
-        let ends = ((date(2020, 7, 15), &a), (date(2023, 7, 15), &b));
-        assert_eq!(delta(ends.0, ends.1, &basis).unwrap().creditable_t_co2e, Some(0.0));
-        basis.status = Status::Issuable;
-        let d = delta(ends.0, ends.1, &basis).unwrap();
-        assert_eq!(d.creditable_t_co2e, Some(d.delta_t_co2e));
+    fn screening_and_blind_growth_credit_nothing_whatever_the_scheme() {
+        let mut chain = chain((50.0, 0.01), (0.25, 0.0), &[(B, 0.3, 0.001), (C, 0.5, 0.001)]);
+        let tonnes = tonnes(&chain, 12.6, &[[B, C]], 2_000);
+        let whole = only(&chain, &tonnes, Some(Deduction::Vcs));
+        assert_eq!(whole.creditable_t_co2e, Some(whole.delta_t_co2e));
+        chain.epochs.get_mut(&C).unwrap().saturated = true;
+        assert_eq!(only(&chain, &tonnes, Some(Deduction::Vcs)).creditable_t_co2e, Some(0.0));
+        assert_eq!(only(&chain, &tonnes, None).creditable_t_co2e, None);
+        chain.epochs.get_mut(&C).unwrap().saturated = false;
+        chain.status = Status::ScreeningOnly;
+        assert_eq!(only(&chain, &tonnes, Some(Deduction::Vcs)).creditable_t_co2e, Some(0.0));
     }
 
     #[test]
     fn the_period_must_run_forward() {
-        let f = factors(100.0, 40.0, 0.5, 0.0, 0.25, 0.0);
-        let a = cover(0.3, 0.03, &[]);
-        let day = date(2020, 7, 15);
-        let message = delta((day, &a), (day, &a), &basis(&f)).unwrap_err().to_string();
-        assert_eq!(message, "period is 2020-07-15 to 2020-07-15, expected an end after the start");
+        let chain = chain((50.0, 0.4), (0.25, 0.0), &[(B, 0.3, 0.03), (C, 0.5, 0.04)]);
+        let tonnes = tonnes(&chain, 12.6, &[[C, B]], 2_000);
+        let message = deltas(&chain, &tonnes, hectares(12.6), None).remove(0).unwrap_err().to_string();
+        assert_eq!(message, "period is 2023-07-15 to 2020-07-15, expected an end after the start");
+    }
+
+    // Two references that grew 1 and 3 t C/ha: their mean 2 is taken off a parcel of 10 ha that grew 50 t C; the scatter of
+    // the mean is sqrt(2 / 2) = 1 t C/ha.
+    #[test]
+    fn what_happened_to_the_references_is_taken_off() {
+        let n = 10_000;
+        let change = MonteCarlo::new(Draws::new(1, n)).tonnes(
+            &chain((100.0, 0.0), (0.0, 0.0), &[(B, 0.30, 0.0), (C, 0.35, 0.0)]),
+            &Factor::exact(10.0),
+            &[[B, C]],
+        );
+        let change = &change.deltas[&(B, C)];
+        let of = |estimate: f64| ReferenceChange { estimate, draws: vec![estimate; n] };
+        let (one, two) = (of(1.0), of(3.0));
+        let mut control = Vec::new();
+        Draws::new(1, n).fill("control", &mut control);
+        let found = controlled(change, &[&one, &two], hectares(10.0), &control).unwrap();
+        assert_eq!(found.references, 2);
+        assert!((found.did_t_co2e - (50.0 - 20.0) * 44.0 / 12.0).abs() < 1e-9);
+        assert!((found.did_se_t_co2e / (10.0 * 44.0 / 12.0) - 1.0).abs() < 0.01, "{}", found.did_se_t_co2e);
+        assert_eq!(controlled(change, &[&one], hectares(10.0), &control), None);
     }
 
     proptest! {
         #[test]
         fn deltas_add_up_over_consecutive_periods(a in 0.0..1.0f64, b in 0.0..1.0f64, c in 0.0..1.0f64) {
-            let f = factors(120.0, 70.0, 0.48, 0.01, 0.23, 0.05);
-            let epochs = [date(2018, 7, 1), date(2020, 7, 1), date(2023, 7, 1)];
-            let [a, b, c] = [a, b, c].map(|v| cover(v, 0.02, &[]));
-            let of = |i: usize, x: &CoverEstimate, j: usize, y: &CoverEstimate| {
-                delta((epochs[i], x), (epochs[j], y), &basis(&f)).unwrap().delta_t_co2e
-            };
-            let parts = of(0, &a, 1, &b) + of(1, &b, 2, &c);
-            prop_assert!((of(0, &a, 2, &c) - parts).abs() < 1e-8);
+            let chain = chain((120.0, 0.6), (0.23, 0.2), &[(A, a, 0.02), (B, b, 0.02), (C, c, 0.02)]);
+            let tonnes = tonnes(&chain, 12.6, &[[A, B], [B, C], [A, C]], 2_000);
+            let of = |p| tonnes.deltas[&p].spread.estimate;
+            prop_assert!((of((A, C)) - of((A, B)) - of((B, C))).abs() < 1e-8);
+            let mean = |p| { let d: &Vec<f64> = &tonnes.deltas[&p].draws; d.iter().sum::<f64>() / d.len() as f64 };
+            prop_assert!((mean((A, C)) - mean((A, B)) - mean((B, C))).abs() < 1e-8);
         }
 
         #[test]
         fn no_change_is_inside_the_interval(v in 0.0..1.0f64, se in 0.0..0.2f64) {
-            let f = factors(120.0, 70.0, 0.48, 0.01, 0.23, 0.05);
-            let same = cover(v, se, &[]);
-            let d = delta((date(2020, 7, 1), &same), (date(2023, 7, 1), &same), &basis(&f)).unwrap();
+            let chain = chain((120.0, 0.6), (0.23, 0.2), &[(A, v, se), (B, v, se)]);
+            let d = only(&chain, &tonnes(&chain, 12.6, &[[A, B]], 2_000), None);
             prop_assert_eq!(d.delta_t_co2e, 0.0);
-            prop_assert!(d.ci90_lower_t_co2e <= 0.0 && d.ci90_upper_t_co2e >= 0.0);
+            prop_assert!(d.ci90_t_co2e.0 <= 0.0 && d.ci90_t_co2e.1 >= 0.0);
             prop_assert_eq!(d.relative_uncertainty_percent, None);
         }
 
         #[test]
-        fn a_delta_is_the_difference_of_the_stock_rows(a in 0.0..1.0f64, b in 0.0..1.0f64, se in 0.001..0.1f64) {
-            let f = factors(120.0, 70.0, 0.48, 0.01, 0.23, 0.05);
-            let (x, y) = (cover(a, se, &[]), cover(b, se, &[]));
-            let d = delta((date(2020, 7, 1), &x), (date(2023, 7, 1), &y), &basis(&f)).unwrap();
-            let total = |c: &CoverEstimate| *stocks(hectares(12.6), c.cover, &f, &BOTH).unwrap().last().unwrap();
-            let (first, last) = (total(&x), total(&y));
-            prop_assert!((d.stock_start_t_c - first.stock_t_c).abs() < 1e-9);
-            prop_assert!((d.delta_t_c - (last.stock_t_c - first.stock_t_c)).abs() < 1e-9);
-            // Shared factors: never worse than adding the two stocks' errors in quadrature.
-            let quadrature = first.stock_se_t_c.hypot(last.stock_se_t_c) * 44.0 / 12.0;
-            prop_assert!(d.delta_se_t_co2e <= quadrature * (1.0 + 1e-12));
-            let reversed = delta((date(2020, 7, 1), &y), (date(2023, 7, 1), &x), &basis(&f)).unwrap();
-            prop_assert!((d.delta_t_co2e + reversed.delta_t_co2e).abs() < 1e-9);
+        fn pools_and_parts_of_a_parcel_add_up(cover in 0.0..1.0f64, share in 0.01..0.99f64, area in 0.1..500.0f64) {
+            let chain = chain((120.0, 0.6), (0.23, 0.2), &[(A, cover, 0.05)]);
+            let of = |area: f64| stocks(&chain, &tonnes(&chain, area, &[], 2_000), hectares(area));
+            let (whole, one, two) = (of(area), of(area * share), of(area * (1.0 - share)));
+            let total = |rows: &[super::super::stock::Stock]| rows.iter().find(|r| r.pool == Pool::Total).unwrap().clone();
+            let sum: f64 = whole.iter().filter(|r| r.pool != Pool::Total).map(|r| r.stock_t_c).sum();
+            prop_assert!((sum - total(&whole).stock_t_c).abs() <= 1e-9 * sum.max(1.0));
+            let parts = total(&one).stock_t_c + total(&two).stock_t_c;
+            prop_assert!((parts - total(&whole).stock_t_c).abs() <= 1e-9 * parts.max(1.0));
+            for row in whole {
+                prop_assert!(row.ci90_t_c.0 >= 0.0 && row.ci90_t_c.0 <= row.ci90_t_c.1);
+            }
         }
     }
 }

@@ -15,8 +15,11 @@ pub mod chain;
 pub mod deduction;
 pub mod delta;
 pub mod draw;
+pub mod invariants;
 pub mod monte_carlo;
 pub mod stock;
+pub mod tier1_cover;
+pub mod totals;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -27,7 +30,7 @@ use sha2::{Digest, Sha256};
 use thiserror::Error;
 
 use crate::units::{AgbDensity, Estimate, Fraction, OutOfRange};
-use stock::Factors;
+use tier1_cover::Factors;
 
 /// A carbon pool of IPCC 2006 Vol 4, or their sum.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -103,6 +106,12 @@ pub enum Flag {
     Extrapolated,
     /// The uncertainty is beyond what the deduction scheme accepts: nothing is credited until there are more plots.
     MorePlotsNeeded,
+    /// Two halves of the draws disagree: the interval needs more draws.
+    NotConverged,
+    /// No boundary error was stated: the area counts as exact.
+    AreaErrorNotStated,
+    /// Shares ground with another parcel; totals count it once.
+    Overlapping,
 }
 
 impl Flag {
@@ -115,6 +124,9 @@ impl Flag {
             Flag::Saturated => "saturated",
             Flag::Extrapolated => "extrapolated",
             Flag::MorePlotsNeeded => "more_plots_needed",
+            Flag::NotConverged => "not_converged",
+            Flag::AreaErrorNotStated => "area_error_not_stated",
+            Flag::Overlapping => "overlapping",
         }
     }
 }
@@ -696,6 +708,9 @@ carbon_fraction = "c"
             Flag::Saturated,
             Flag::Extrapolated,
             Flag::MorePlotsNeeded,
+            Flag::NotConverged,
+            Flag::AreaErrorNotStated,
+            Flag::Overlapping,
         ] {
             assert_eq!(serde_json::to_string(&flag).unwrap(), format!("\"{}\"", flag.name()));
         }

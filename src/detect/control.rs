@@ -5,6 +5,8 @@
 //! distances. Each gives the mean change of its pixels without a break, by coverage; the control is their mean, weighted by
 //! coverage, and its standard error comes from the scatter between them: pixels of one parcel are no independent samples.
 
+use std::ops::RangeInclusive;
+
 use geo::{Distance, Haversine, Point};
 use serde::{Deserialize, Serialize};
 
@@ -45,6 +47,19 @@ impl ControlRule {
     }
 }
 
+/// Whether a reference parcel at some distance, perhaps of another forest type, may stand for a parcel.
+pub fn comparable(
+    km: RangeInclusive<f64>,
+    (centre, forest_type): (Point<f64>, Option<&str>),
+    (reference, of_reference): (Point<f64>, Option<&str>),
+) -> bool {
+    let alike = match (forest_type, of_reference) {
+        (Some(a), Some(b)) => a == b,
+        _ => true,
+    };
+    alike && km.contains(&(Haversine.distance(centre, reference) / 1000.0))
+}
+
 /// What a reference parcel showed.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Reference {
@@ -79,12 +94,8 @@ pub fn control(
     let near: Vec<&Reference> = references
         .iter()
         .filter(|r| {
-            let km = Haversine.distance(centre, r.centre) / 1000.0;
-            let alike = match (forest_type, r.forest_type.as_deref()) {
-                (Some(a), Some(b)) => a == b,
-                _ => true,
-            };
-            alike && (rule.min_km..=rule.max_km).contains(&km)
+            let of_reference = (r.centre, r.forest_type.as_deref());
+            comparable(rule.min_km..=rule.max_km, (centre, forest_type), of_reference)
         })
         .collect();
     let pixels = near.iter().fold(0.0, |sum, r| sum + r.pixels);

@@ -12,6 +12,8 @@ mod encoding;
 mod geoparquet;
 mod overlap;
 
+pub use overlap::own_shares;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 

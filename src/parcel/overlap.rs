@@ -1,6 +1,9 @@
 //! Which parcels lie on each other: found by an R-tree, measured on the ellipsoid, reported and never cut, since only
 //! their owner knows whose the ground is.
 
+use std::collections::{BTreeMap, BTreeSet};
+
+use geo::algorithm::bool_ops::unary_union;
 use geo::{BooleanOps, BoundingRect};
 use rayon::prelude::*;
 use rstar::primitives::{GeomWithData, Rectangle};
@@ -48,6 +51,29 @@ pub fn overlaps(parcels: &[Parcel]) -> Vec<Overlap> {
         .collect();
     found.sort_by(|a, b| b.area_ha.total_cmp(&a.area_ha).then(a.pair.cmp(&b.pair)));
     found
+}
+
+/// What share of its ground each parcel has that no earlier one (by position) has, where that is less than all; and the ground
+/// that all parcels cover together, hectares, measured in another way.
+pub fn own_shares(parcels: &[Parcel]) -> (BTreeMap<usize, f64>, f64) {
+    let mut earlier: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+    let mut involved: BTreeSet<usize> = BTreeSet::new();
+    for overlap in overlaps(parcels) {
+        let (a, b) = overlap.pair;
+        earlier.entry(b).or_default().push(a);
+        involved.extend([a, b]);
+    }
+    let shares = earlier
+        .par_iter()
+        .map(|(b, earlier)| {
+            let others = unary_union(earlier.iter().map(|a| &parcels[*a].lon_lat));
+            let common_ha = geodesic_area_m2(&parcels[*b].lon_lat.intersection(&others)) / M2_PER_HA;
+            (*b, (1.0 - common_ha / parcels[*b].area_ha).clamp(0.0, 1.0))
+        })
+        .collect();
+    let alone: f64 = (0..parcels.len()).filter(|i| !involved.contains(i)).map(|i| parcels[i].area_ha).sum();
+    let union = unary_union(involved.iter().map(|i| &parcels[*i].lon_lat));
+    (shares, alone + geodesic_area_m2(&union) / M2_PER_HA)
 }
 
 type Corners = ([f64; 2], [f64; 2]);

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use crate::carbon::invariants::Invariants;
 use crate::detect::events::FalseAlarms;
 use crate::detect::{MapKind, Method};
 use crate::digest::Sha256;
@@ -131,6 +132,21 @@ pub struct Manifest {
     pub summary: Vec<ParcelSummary>,
     /// What became of parcels that several scenes of one pass saw.
     pub passes: PassAccount,
+    /// What must hold of the carbon figures, and whether it did.
+    pub invariants: Invariants,
+    /// How the errors of the carbon figures were drawn.
+    pub monte_carlo: Option<DrawRecord>,
+}
+
+/// How errors were drawn: all that is needed to draw them again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DrawRecord {
+    /// The algorithm.
+    pub algorithm: String,
+    /// Its seed.
+    pub seed: u64,
+    /// Draws a source.
+    pub draws: u64,
 }
 
 /// What became of parcels that several scenes of one pass saw.

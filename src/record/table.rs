@@ -12,10 +12,16 @@ use geo::MultiPolygon;
 use jiff::civil::Date;
 
 use super::geoparquet::{self, Extent};
+use crate::carbon::Flag;
+use crate::carbon::chain::Part;
+use crate::carbon::delta::{Controlled, Delta, relative_uncertainty_percent};
+use crate::carbon::monte_carlo::Spread;
+use crate::carbon::stock::Stock;
+use crate::carbon::totals::{Quantity, Total};
 use crate::columnar::{self, field};
 use crate::detect::control::Control;
 use crate::error::{Quarantine, Result};
-use crate::units::days;
+use crate::units::{CO2_PER_C, days};
 use crate::zonal::ZonalStats;
 
 const INDEX_UNIT: &str = "1";
@@ -408,8 +414,6 @@ pub fn disturbances(rows: &[DisturbanceRow], extent: &mut Extent) -> Result<Reco
 pub struct StockRow {
     /// Parcel.
     pub parcel_id: Arc<str>,
-    /// Day the stock is for.
-    pub epoch: Date,
     /// Method.
     pub method: &'static str,
     /// Model within the method: parameter set and forest type.
@@ -417,33 +421,62 @@ pub struct StockRow {
     /// Hectares.
     pub area_ha: f64,
     /// The stock.
-    pub stock: crate::carbon::stock::Stock,
+    pub stock: Stock,
     /// Parameter set.
     pub parameter_set: String,
-    /// What it may be used for.
-    pub status: &'static str,
-    /// Remarks.
-    pub flags: Vec<String>,
+}
+
+/// Columns that tell which part of the variance is whose.
+fn variance_fields() -> impl Iterator<Item = Field> {
+    Part::ALL.into_iter().map(|part| {
+        let what = match part {
+            Part::Model => "parameters of the biomass model",
+            Part::Allometry => "expansion to carbon: wood density, expansion factors, roots, carbon fraction",
+            Part::Residual => "what the model does not explain of the parcel, and errors of its own measurements",
+            Part::Area => "boundary of the polygon and adjustment of mapped areas",
+            Part::Saturation => "what the index cannot see beyond its range",
+        };
+        let description = format!(
+            "share of the variance when only this varies ({what}); products interact, so the shares need not add up to 1; null \
+             without a variance"
+        );
+        maybe(&format!("variance_share_{}", part.name()), "1", &description)
+    })
+}
+
+fn variance_columns<'a>(shares: impl Iterator<Item = Option<[f64; 5]>> + Clone + 'a) -> impl Iterator<Item = ArrayRef> {
+    (0..Part::ALL.len()).map(move |i| optional(shares.clone().map(|s| s.map(|s| s[i]))))
+}
+
+fn flag_names<'a>(rows: impl Iterator<Item = &'a [Flag]>) -> Vec<Vec<String>> {
+    rows.map(|flags| flags.iter().map(|f| f.name().to_owned()).collect()).collect()
 }
 
 /// Schema of the stocks.
 pub fn stocks_schema() -> SchemaRef {
-    columnar::schema(vec![
+    let mut fields = vec![
         text("parcel_id", "parcel"),
         day("epoch", "day the stock is for"),
         text("pool", "carbon pool; total is the sum of the configured pools"),
         text("method", "method of the estimate"),
-        text("model_id", "parameter set and forest type"),
+        text("model_id", "method, parameter set or model file, and type of forest"),
         number("area_ha", "ha", "geodesic area of the parcel on the WGS 84 ellipsoid"),
         number("density_t_c_per_ha", "t ha-1", "tonnes of carbon per hectare"),
         number("stock_t_c", "t", "tonnes of carbon"),
         number("stock_se_t_c", "t", "standard error of stock_t_c"),
-        number("ci90_lower_t_c", "t", "lower end of the 90 % interval (lognormal)"),
-        number("ci90_upper_t_c", "t", "upper end of the 90 % interval (lognormal)"),
+        number("ci90_lower_t_c", "t", "lower end of the 90 % interval"),
+        number("ci90_upper_t_c", "t", "upper end of the 90 % interval"),
+        number("ci95_lower_t_c", "t", "lower end of the 95 % interval"),
+        number("ci95_upper_t_c", "t", "upper end of the 95 % interval"),
+        number("median_t_c", "t", "median of the draws"),
+    ];
+    fields.extend(variance_fields());
+    fields.extend([
         text("parameter_set", "name, version and digest of the parameter set"),
         text("status", "issuable or screening_only"),
         flags_field(),
-    ])
+    ]);
+    columnar::schema(fields)
 }
 
 /// Rows to a batch.
@@ -451,23 +484,93 @@ pub fn stocks_schema() -> SchemaRef {
 /// # Errors
 /// Only by a mistake of ours.
 pub fn stocks(rows: &[StockRow]) -> Result<RecordBatch> {
+    let value = |f: fn(&Stock) -> f64| floats(rows.iter().map(|r| f(&r.stock)));
+    let flags = flag_names(rows.iter().map(|r| r.stock.flags.as_slice()));
+    let mut columns = vec![
+        strings(rows.iter().map(|r| &*r.parcel_id)),
+        dates(rows.iter().map(|r| r.stock.epoch)),
+        strings(rows.iter().map(|r| r.stock.pool.name())),
+        strings(rows.iter().map(|r| r.method)),
+        strings(rows.iter().map(|r| r.model_id.as_str())),
+        floats(rows.iter().map(|r| r.area_ha)),
+        value(|s| s.density_t_c_per_ha),
+        value(|s| s.stock_t_c),
+        value(|s| s.stock_se_t_c),
+        value(|s| s.ci90_t_c.0),
+        value(|s| s.ci90_t_c.1),
+        value(|s| s.ci95_t_c.0),
+        value(|s| s.ci95_t_c.1),
+        value(|s| s.median_t_c),
+    ];
+    columns.extend(variance_columns(rows.iter().map(|r| r.stock.variance_shares)));
+    columns.extend([
+        strings(rows.iter().map(|r| r.parameter_set.as_str())),
+        strings(rows.iter().map(|r| r.stock.status.name())),
+        lists(flags.iter().map(Vec::as_slice)),
+    ]);
+    columnar::batch(&stocks_schema(), columns)
+}
+
+/// Schema of the totals.
+pub fn totals_schema() -> SchemaRef {
+    let maybe_day =
+        |name: &str, description: &str| field(name, DataType::Date32, true, "days since 1970-01-01", description);
+    columnar::schema(vec![
+        text("group", "all, or a kind of parcel"),
+        text("quantity", "stock or delta"),
+        maybe_day("period_start", "first day of the period of a delta; null for a stock"),
+        day("period_end", "last day of the period of a delta; the epoch of a stock"),
+        text("pool", "carbon pool; total is the sum of the configured pools"),
+        field("parcels", DataType::UInt32, false, "1", "parcels that entered"),
+        number("area_ha", "ha", "their area, ground that parcels share counted once"),
+        number("sum_t_c", "t", "tonnes of carbon"),
+        number("se_t_c", "t", "standard error of sum_t_c, with the correlation of the parcels"),
+        number("ci90_lower_t_c", "t", "lower end of the 90 % interval"),
+        number("ci90_upper_t_c", "t", "upper end of the 90 % interval"),
+        number("ci95_lower_t_c", "t", "lower end of the 95 % interval"),
+        number("ci95_upper_t_c", "t", "upper end of the 95 % interval"),
+        number("sum_t_co2e", "t", "tonnes of CO2 equivalent (44/12 of carbon); of a delta, growth is positive"),
+        number("se_t_co2e", "t", "standard error of sum_t_co2e"),
+        number("ci90_lower_t_co2e", "t", "lower end of the 90 % interval"),
+        number("ci90_upper_t_co2e", "t", "upper end of the 90 % interval"),
+        maybe("relative_uncertainty_percent", "percent", "half of the 90 % interval over the size of the sum"),
+    ])
+}
+
+/// Rows to a batch.
+///
+/// # Errors
+/// Only by a mistake of ours.
+pub fn totals(rows: &[Total]) -> Result<RecordBatch> {
+    let c = |f: fn(&Spread) -> f64| floats(rows.iter().map(|r| f(&r.spread)));
+    let co2e = |f: fn(&Spread) -> f64| floats(rows.iter().map(|r| f(&r.spread) * CO2_PER_C));
+    let start = |r: &Total| if let Quantity::Delta(start, _) = r.quantity { Some(days(start)) } else { None };
+    let end = |r: &Total| match r.quantity {
+        Quantity::Stock(epoch, _) => epoch,
+        Quantity::Delta(_, end) => end,
+    };
+    let parcels = rows.iter().map(|r| u32::try_from(r.parcels).unwrap_or(u32::MAX));
     columnar::batch(
-        &stocks_schema(),
+        &totals_schema(),
         vec![
-            strings(rows.iter().map(|r| &*r.parcel_id)),
-            dates(rows.iter().map(|r| r.epoch)),
-            strings(rows.iter().map(|r| r.stock.pool.name())),
-            strings(rows.iter().map(|r| r.method)),
-            strings(rows.iter().map(|r| r.model_id.as_str())),
+            strings(rows.iter().map(|r| r.group.as_str())),
+            strings(rows.iter().map(|r| if start(r).is_some() { "delta" } else { "stock" })),
+            Arc::new(Date32Array::from_iter(rows.iter().map(start))),
+            dates(rows.iter().map(end)),
+            strings(rows.iter().map(|r| if let Quantity::Stock(_, pool) = r.quantity { pool.name() } else { "total" })),
+            Arc::new(UInt32Array::from_iter_values(parcels)),
             floats(rows.iter().map(|r| r.area_ha)),
-            floats(rows.iter().map(|r| r.stock.density_t_c_per_ha)),
-            floats(rows.iter().map(|r| r.stock.stock_t_c)),
-            floats(rows.iter().map(|r| r.stock.stock_se_t_c)),
-            floats(rows.iter().map(|r| r.stock.ci90_lower_t_c)),
-            floats(rows.iter().map(|r| r.stock.ci90_upper_t_c)),
-            strings(rows.iter().map(|r| r.parameter_set.as_str())),
-            strings(rows.iter().map(|r| r.status)),
-            lists(rows.iter().map(|r| r.flags.as_slice())),
+            c(|s| s.estimate),
+            c(|s| s.se),
+            c(|s| s.ci90.0),
+            c(|s| s.ci90.1),
+            c(|s| s.ci95.0),
+            c(|s| s.ci95.1),
+            co2e(|s| s.estimate),
+            co2e(|s| s.se),
+            co2e(|s| s.ci90.0),
+            co2e(|s| s.ci90.1),
+            optional(rows.iter().map(|r| relative_uncertainty_percent(&r.spread))),
         ],
     )
 }
@@ -480,7 +583,7 @@ pub struct DeltaRow {
     /// Kind of parcel.
     pub kind: Option<&'static str>,
     /// The change.
-    pub delta: crate::carbon::delta::Delta,
+    pub delta: Delta,
     /// Disturbed within the period, hectares; `None` when no change method ran.
     pub disturbed_area_ha: Option<f64>,
     /// Parameter set.
@@ -508,8 +611,11 @@ pub fn deltas_schema() -> SchemaRef {
         number("delta_t_c", "t", "tonnes of carbon gained; negative is loss"),
         number("delta_t_co2e", "t", "tonnes of CO2 equivalent gained (44/12 of carbon); negative is loss"),
         number("delta_se_t_co2e", "t", "standard error of delta_t_co2e"),
-        number("ci90_lower_t_co2e", "t", "lower end of the 90 % interval (normal)"),
-        number("ci90_upper_t_co2e", "t", "upper end of the 90 % interval (normal)"),
+        number("ci90_lower_t_co2e", "t", "lower end of the 90 % interval"),
+        number("ci90_upper_t_co2e", "t", "upper end of the 90 % interval"),
+        number("ci95_lower_t_co2e", "t", "lower end of the 95 % interval"),
+        number("ci95_upper_t_co2e", "t", "upper end of the 95 % interval"),
+        number("median_t_co2e", "t", "median of the draws"),
         maybe(
             "relative_uncertainty_percent",
             "percent",
@@ -527,10 +633,26 @@ pub fn deltas_schema() -> SchemaRef {
             "ha",
             "area lost by the first configured change method, by date_upper within the period; null when none ran or too little could be judged",
         ),
+    ];
+    fields.extend(variance_fields());
+    fields.extend([
+        maybe(
+            "gain_loss_t_co2e",
+            "t",
+            "the change by gain and loss (increment less what was lost), beside the difference of stocks; null where the \
+             attributes do not allow it",
+        ),
+        maybe("gain_loss_se_t_co2e", "t", "its standard error"),
+        field("references", DataType::UInt32, true, "1", "reference parcels that the change is compared with; null without two"),
+        maybe("reference_t_co2e_per_ha", "t ha-1", "mean change of the reference parcels over the period"),
+        maybe("did_t_co2e", "t", "the change beyond that of the reference parcels (difference in differences)"),
+        maybe("did_se_t_co2e", "t", "its standard error, with the scatter of the reference parcels"),
+        maybe("did_ci90_lower_t_co2e", "t", "lower end of its 90 % interval"),
+        maybe("did_ci90_upper_t_co2e", "t", "upper end of its 90 % interval"),
         text("parameter_set", "name, version and digest of the parameter set"),
         text("status", "issuable or screening_only"),
         flags_field(),
-    ];
+    ]);
     fields.extend(geoparquet::fields("outline of the parcel"));
     columnar::schema(fields)
 }
@@ -540,9 +662,10 @@ pub fn deltas_schema() -> SchemaRef {
 /// # Errors
 /// A geometry that cannot be encoded.
 pub fn deltas(rows: &[DeltaRow], extent: &mut Extent) -> Result<RecordBatch> {
-    let value = |f: fn(&crate::carbon::delta::Delta) -> f64| floats(rows.iter().map(|r| f(&r.delta)));
-    let flags: Vec<Vec<String>> =
-        rows.iter().map(|r| r.delta.flags.iter().map(|f| f.name().to_owned()).collect()).collect();
+    let value = |f: fn(&Delta) -> f64| floats(rows.iter().map(|r| f(&r.delta)));
+    let flags = flag_names(rows.iter().map(|r| r.delta.flags.as_slice()));
+    let controlled = |f: fn(&Controlled) -> f64| optional(rows.iter().map(|r| r.delta.controlled.as_ref().map(f)));
+    let references = rows.iter().map(|r| r.delta.controlled.and_then(|c| u32::try_from(c.references).ok()));
     let mut columns = vec![
         strings(rows.iter().map(|r| &*r.parcel_id)),
         Arc::new(StringArray::from_iter(rows.iter().map(|r| r.kind))) as ArrayRef,
@@ -554,17 +677,31 @@ pub fn deltas(rows: &[DeltaRow], extent: &mut Extent) -> Result<RecordBatch> {
         value(|d| d.delta_t_c),
         value(|d| d.delta_t_co2e),
         value(|d| d.delta_se_t_co2e),
-        value(|d| d.ci90_lower_t_co2e),
-        value(|d| d.ci90_upper_t_co2e),
+        value(|d| d.ci90_t_co2e.0),
+        value(|d| d.ci90_t_co2e.1),
+        value(|d| d.ci95_t_co2e.0),
+        value(|d| d.ci95_t_co2e.1),
+        value(|d| d.median_t_co2e),
         optional(rows.iter().map(|r| r.delta.relative_uncertainty_percent)),
         optional(rows.iter().map(|r| r.delta.deduction_percent)),
         optional(rows.iter().map(|r| r.delta.creditable_t_co2e)),
         value(|d| d.annual_t_co2e_per_ha),
         optional(rows.iter().map(|r| r.disturbed_area_ha)),
+    ];
+    columns.extend(variance_columns(rows.iter().map(|r| r.delta.variance_shares)));
+    columns.extend([
+        optional(rows.iter().map(|r| r.delta.gain_loss_t_co2e.map(|g| g.0))),
+        optional(rows.iter().map(|r| r.delta.gain_loss_t_co2e.map(|g| g.1))),
+        Arc::new(UInt32Array::from_iter(references)) as ArrayRef,
+        controlled(|c| c.reference_t_co2e_per_ha),
+        controlled(|c| c.did_t_co2e),
+        controlled(|c| c.did_se_t_co2e),
+        controlled(|c| c.did_ci90_t_co2e.0),
+        controlled(|c| c.did_ci90_t_co2e.1),
         strings(rows.iter().map(|r| r.parameter_set.as_str())),
         strings(rows.iter().map(|r| r.delta.status.name())),
         lists(flags.iter().map(Vec::as_slice)),
-    ];
+    ]);
     columns.extend(extent.columns(rows.iter().map(|r| &r.geometry))?);
     columnar::batch(&deltas_schema(), columns)
 }

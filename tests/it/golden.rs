@@ -9,7 +9,7 @@ use crate::support::{
     CONFIG, DATES, LANDSAT_7, PLAIN, Project, SAFE_NEW, SAFE_OLD, read_table, record, romanian_parcels,
 };
 
-const TABLES: [&str; 5] = ["observations", "series", "disturbances", "stocks", "deltas"];
+const TABLES: [&str; 6] = ["observations", "series", "disturbances", "stocks", "deltas", "totals"];
 
 /// The files of a table, in order.
 fn parts(out: &Path, table: &str) -> Vec<PathBuf> {
