@@ -8,13 +8,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use rayon::prelude::*;
 
 use crate::analyse::{Accounting, Assessment, ParcelChanges, Reference, assess, date_of_ms, settled};
+use crate::carbon::agb_map;
 use crate::carbon::draw::{ALGORITHM, Draws};
 use crate::carbon::invariants::Invariants;
 use crate::carbon::monte_carlo::MonteCarlo;
 use crate::carbon::totals::Totals;
 use crate::change::{Changes, Found};
 use crate::columnar::{self, Profile, Writer};
-use crate::config::Settings;
+use crate::config::{BiomassMethod, Settings};
 use crate::detect::events::FalseAlarms;
 use crate::engine::plan::Plan;
 use crate::engine::{Event, Progress};
@@ -237,10 +238,16 @@ impl Tables<'_> {
         let counted_ha: f64 =
             parcels.iter().enumerate().map(|(i, p)| p.area_ha * shares.get(&i).copied().unwrap_or(1.0)).sum();
         invariants.ground(counted_ha, covered_ha);
+        let mut readings = BTreeMap::new();
+        if let Some(BiomassMethod::AgbMap(params)) = self.settings.options.biomass.method() {
+            let found = agb_map::read(params, &self.settings.base, &self.plan.parcels.crs, parcels, self.cancel)?;
+            readings = parcels.iter().map(|p| p.id.clone()).zip(found).collect();
+        }
         let mut accounting = Accounting {
             monte_carlo: MonteCarlo::new(Draws::new(carbon.seed, carbon.draws)),
             parameters,
             references: Vec::new(),
+            readings,
             own_share: shares.into_iter().map(|(i, share)| (parcels[i].id.clone(), share)).collect(),
         };
         // Reference parcels first: the others are compared with them.

@@ -11,7 +11,7 @@ use crate::carbon::chain::{Evidence, Factor, PARCEL_PREFIX, Part};
 use crate::carbon::delta::{Controlled, Delta, ReferenceChange, controlled, deltas};
 use crate::carbon::monte_carlo::{MonteCarlo, Simulated, Tonnes};
 use crate::carbon::stock::stocks;
-use crate::carbon::{Flag, ParameterSet, tier1_cover};
+use crate::carbon::{Flag, ParameterSet, agb_map, tier1_cover};
 use crate::config::{BiomassMethod, Options, Settings};
 use crate::detect::Unjudged;
 use crate::detect::control::comparable;
@@ -169,6 +169,8 @@ pub struct Accounting<'a> {
     pub parameters: &'a ParameterSet,
     /// What became of reference parcels.
     pub references: Vec<Reference>,
+    /// What biomass maps say of each parcel, where they are the method.
+    pub readings: BTreeMap<String, agb_map::Readings>,
     /// Share of a parcel's ground that no earlier parcel has, where it is less than all.
     pub own_share: BTreeMap<String, f64>,
 }
@@ -259,6 +261,9 @@ fn carbon(
     };
     let assessed = match method {
         BiomassMethod::Tier1Cover(params) => tier1_cover::chain(&evidence, params),
+        BiomassMethod::AgbMap(params) => {
+            agb_map::chain(&evidence, params, accounting.readings.get(&parcel.id).unwrap_or(&BTreeMap::new()))
+        }
     };
     let (mut chain, refused) = match assessed {
         Ok(found) => found,

@@ -11,9 +11,10 @@ use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 use toml::de::{DeTable, DeValue};
 
+use crate::carbon::agb_map::AgbMap;
 use crate::carbon::biomass::Tier1Cover;
 use crate::carbon::deduction::Deduction;
-use crate::carbon::{ParameterSet, Pool, tier1_cover};
+use crate::carbon::{ParameterSet, Pool, agb_map, tier1_cover};
 use crate::cube::layout::{Bandpass, Bandpasses};
 use crate::detect::control::ControlRule;
 use crate::detect::events::EventRule;
@@ -118,6 +119,9 @@ pub struct Biomass {
     /// Default density of the forest type times cover: screening only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tier1_cover: Option<Tier1Cover>,
+    /// An external biomass raster with its error raster.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub agb_map: Option<AgbMap>,
 }
 
 /// The biomass method of a run.
@@ -125,6 +129,8 @@ pub struct Biomass {
 pub enum BiomassMethod<'a> {
     /// `[biomass.tier1_cover]`
     Tier1Cover(&'a Tier1Cover),
+    /// `[biomass.agb_map]`
+    AgbMap(&'a AgbMap),
 }
 
 impl BiomassMethod<'_> {
@@ -132,6 +138,7 @@ impl BiomassMethod<'_> {
     pub fn name(self) -> &'static str {
         match self {
             BiomassMethod::Tier1Cover(_) => tier1_cover::METHOD,
+            BiomassMethod::AgbMap(_) => agb_map::METHOD,
         }
     }
 }
@@ -139,7 +146,13 @@ impl BiomassMethod<'_> {
 impl Biomass {
     /// The configured methods; a run has at most one.
     fn methods(&self) -> Vec<BiomassMethod<'_>> {
-        self.tier1_cover.iter().map(BiomassMethod::Tier1Cover).collect()
+        let tier1_cover = self.tier1_cover.iter().map(BiomassMethod::Tier1Cover);
+        tier1_cover.chain(self.agb_map.iter().map(BiomassMethod::AgbMap)).collect()
+    }
+
+    /// Files that the method reads, relative to the configuration.
+    pub fn files(&self) -> Vec<&Path> {
+        self.agb_map.iter().flat_map(AgbMap::files).collect()
     }
 
     /// The configured method.
@@ -551,6 +564,11 @@ impl Check<'_> {
             let help = "add a [biomass.*] table, such as [biomass.tier1_cover], or remove the periods";
             return Err(self.fail("account.periods", "periods without a biomass method", "a [biomass.*] table", help));
         };
+        if let BiomassMethod::AgbMap(map) = method
+            && let Err((field, found, expected)) = map.validate()
+        {
+            return Err(self.fail(&format!("biomass.agb_map.{field}"), found, expected, "correct the value"));
+        }
         let pools = &o.carbon.pools;
         if matches!(method, BiomassMethod::Tier1Cover(_)) {
             let known = [Pool::Aboveground, Pool::Belowground];

@@ -154,14 +154,33 @@ pub struct Raster {
     block: (usize, usize),
     sample: SampleType,
     packing: Packing,
+    metres: bool,
+    unit: Option<String>,
 }
 
 impl Raster {
     /// Opens the first band of a north-up raster.
     ///
     /// # Errors
-    /// The file is absent, unreadable, has no CRS, or is rotated.
+    /// The file is absent, unreadable, has no CRS or one without metres, or is rotated.
     pub fn open(path: &Path) -> Result<Raster, SceneFault> {
+        let raster = Raster::open_in_any_crs(path)?;
+        // Distances (dilation, pixel areas) are in metres everywhere.
+        if !raster.metres {
+            let (name, crs) = (short_name(path), &raster.grid.crs.0);
+            return Err(SceneFault::new(
+                Reason::Unsupported,
+                format!("{name}: found the CRS {crs}, expected a projected CRS in metres; warp the scene to UTM"),
+            ));
+        }
+        Ok(raster)
+    }
+
+    /// The same for a raster whose pixels need not be metres: the grid is in units of its CRS.
+    ///
+    /// # Errors
+    /// The file is absent, unreadable, has no CRS, or is rotated.
+    pub fn open_in_any_crs(path: &Path) -> Result<Raster, SceneFault> {
         let name = short_name(path);
         let unreadable = |what: String| SceneFault::new(Reason::UnreadableAsset, format!("{name}: {what}"));
         // Members of archives and remote files are GDAL's to find.
@@ -188,20 +207,15 @@ impl Raster {
         }
         let srs = dataset.spatial_ref().map_err(|_| unreadable("has no CRS".into()))?;
         let crs = crs_of(&srs).map_err(|e| unreadable(format!("has {e}")))?;
-        // Distances (dilation, pixel areas) are in metres everywhere.
-        if !srs.is_projected() || (srs.linear_units() - 1.0).abs() > 1e-9 {
-            return Err(SceneFault::new(
-                Reason::Unsupported,
-                format!("{name}: found the CRS {}, expected a projected CRS in metres; warp the scene to UTM", crs.0),
-            ));
-        }
+        let metres = srs.is_projected() && (srs.linear_units() - 1.0).abs() <= 1e-9;
         let (cols, rows) = dataset.raster_size();
         let (Ok(cols), Ok(rows)) = (u32::try_from(cols), u32::try_from(rows)) else {
             return Err(unreadable(format!("is {cols} x {rows} pixels, too large")));
         };
         let grid = Grid { crs, x_min: t[0], y_max: t[3], pixel_x_m: t[1], pixel_y_m: -t[5], rows, cols };
         let packing = Packing::of(&dataset);
-        Ok(Raster { grid, block, sample, packing })
+        let unit = Some(band.unit()).filter(|u| !u.trim().is_empty());
+        Ok(Raster { grid, block, sample, packing, metres, unit })
     }
 
     /// CRS, geotransform and size, as the raster itself states them.
@@ -212,6 +226,11 @@ impl Raster {
     /// How the file says its samples are packed.
     pub fn packing(&self) -> Packing {
         self.packing
+    }
+
+    /// Unit of the values, where the file states one.
+    pub fn unit(&self) -> Option<&str> {
+        self.unit.as_deref()
     }
 
     /// Natural block size, (columns, rows).

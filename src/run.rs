@@ -9,14 +9,14 @@ use std::time::Instant;
 use rayon::prelude::*;
 
 use crate::account::{Made, Tables};
-use crate::config::Settings;
+use crate::config::{BiomassMethod, Settings};
 use crate::cube::part;
 use crate::detect::events::FalseAlarms;
 use crate::digest::Sha256;
 use crate::engine::Progress;
 use crate::engine::extraction::Extraction;
 use crate::engine::plan::{OBSERVATION_VERSION, Plan, plan};
-use crate::error::{Error, Quarantine, Result, Stage, Subject};
+use crate::error::{ConfigError, Error, Quarantine, Result, Stage, Subject};
 use crate::gdal_io;
 use crate::imagery::brdf;
 use crate::index;
@@ -89,6 +89,10 @@ pub fn pool(settings: &Settings) -> Result<rayon::ThreadPool> {
 pub fn look(settings: &Settings, progress: Progress, cancel: &AtomicBool) -> Result<Plan> {
     start();
     let inputs = Inputs::load(&settings.out);
+    biomass_files(settings, &inputs)?;
+    if let Some(BiomassMethod::AgbMap(maps)) = settings.options.biomass.method() {
+        maps.check(&settings.base)?;
+    }
     pool(settings)?.install(|| plan(settings, &inputs, false, progress, cancel))
 }
 
@@ -104,9 +108,10 @@ pub fn run(settings: &Settings, behaviour: &Behaviour) -> Result<Summary> {
     let pool = pool(settings)?;
     let inputs = Inputs::load(store.root());
     let plan = pool.install(|| plan(settings, &inputs, true, behaviour.progress, behaviour.cancel));
+    let biomass = biomass_files(settings, &inputs);
     // What was digested stays known even when the plan fails.
     inputs.save()?;
-    let plan = plan?;
+    let (plan, biomass) = (plan?, biomass?);
     let planned_s = clock.elapsed().as_secs_f64();
 
     for (id, grid) in &plan.grids {
@@ -125,7 +130,7 @@ pub fn run(settings: &Settings, behaviour: &Behaviour) -> Result<Summary> {
         // Before anything is replaced: the tables of an earlier run stay.
         return Err(Error::NothingObserved { scenes: plan.scenes.len(), quarantined: set_aside });
     }
-    let results = results_key(settings, &plan, &used, &set_aside)?;
+    let results = results_key(settings, &plan, &biomass, &used, &set_aside)?;
     let (made, suspicion) = match kept_tables(store.root(), &results) {
         Some(kept) => {
             tracing::info!("nothing has changed: the tables are kept as they are");
@@ -227,11 +232,18 @@ fn used_scenes(plan: &Plan, quarantined: &[Quarantine]) -> Vec<usize> {
 }
 
 /// Identity of everything the tables depend on.
-fn results_key(settings: &Settings, plan: &Plan, used: &[usize], quarantined: &[Quarantine]) -> Result<Sha256> {
+fn results_key(
+    settings: &Settings,
+    plan: &Plan,
+    biomass: &[manifest::Input],
+    used: &[usize],
+    quarantined: &[Quarantine],
+) -> Result<Sha256> {
+    let files: Vec<Sha256> = biomass.iter().map(|i| i.sha256).collect();
     let scenes: Vec<(&str, Option<Sha256>)> =
         used.iter().map(|s| &plan.scenes[*s]).map(|s| (s.scene.id.as_str(), s.key)).collect();
     let parcels: Vec<_> = plan.parcels.parcels.iter().map(|p| (p.digest, p.kind, &p.attributes)).collect();
-    Sha256::of_json(&(TABLES_VERSION, OBSERVATION_VERSION, settings.science, scenes, parcels, quarantined))
+    Sha256::of_json(&(TABLES_VERSION, OBSERVATION_VERSION, settings.science, files, scenes, parcels, quarantined))
 }
 
 /// What the last run left, if it is what this run would make again; and what it noted of the pixels.
@@ -300,7 +312,30 @@ fn all_inputs(settings: &Settings, plan: &Plan, inputs: &Inputs) -> Result<Vec<m
         let relative = path.strip_prefix(&settings.base).unwrap_or(&path).to_string_lossy().into_owned();
         all.insert(manifest::Input { path: relative, size: file.size, sha256: file.sha256 });
     }
+    all.extend(biomass_files(settings, inputs)?);
     Ok(all.into_iter().collect())
+}
+
+/// Files that the biomass method reads, each of which must be there.
+fn biomass_files(settings: &Settings, inputs: &Inputs) -> Result<Vec<manifest::Input>> {
+    let files = settings.options.biomass.files().into_iter();
+    files
+        .map(|relative| {
+            let path = settings.base.join(relative);
+            if !path.is_file() {
+                return Err(Error::from(ConfigError {
+                    path: settings.path.clone(),
+                    line: None,
+                    field: "biomass".into(),
+                    found: format!("no file {}", path.display()),
+                    expected: "the file that the configuration names".into(),
+                    help: "correct the path; it is relative to the configuration".into(),
+                }));
+            }
+            let file = inputs.get(&path)?;
+            Ok(manifest::Input { path: relative.to_string_lossy().into_owned(), size: file.size, sha256: file.sha256 })
+        })
+        .collect()
 }
 
 fn scene_records(settings: &Settings, plan: &Plan, used: &[usize], root: &Path) -> Result<Vec<SceneRecord>> {

@@ -10,6 +10,7 @@
 //!
 //! What it does not do: judge which set is right for a jurisdiction, or approve one.
 
+pub mod agb_map;
 pub mod biomass;
 pub mod chain;
 pub mod deduction;
@@ -112,6 +113,12 @@ pub enum Flag {
     AreaErrorNotStated,
     /// Shares ground with another parcel; totals count it once.
     Overlapping,
+    /// A biomass map that nobody has validated in the region.
+    NotValidatedLocally,
+    /// No change method could say what was lost since the survey or the map: everything counts as standing.
+    RetentionNotObserved,
+    /// No growth was stated since the survey or the map: what stood then counts as grown no further.
+    GrowthNotStated,
 }
 
 impl Flag {
@@ -127,6 +134,9 @@ impl Flag {
             Flag::NotConverged => "not_converged",
             Flag::AreaErrorNotStated => "area_error_not_stated",
             Flag::Overlapping => "overlapping",
+            Flag::NotValidatedLocally => "not_validated_locally",
+            Flag::RetentionNotObserved => "retention_not_observed",
+            Flag::GrowthNotStated => "growth_not_stated",
         }
     }
 }
@@ -711,6 +721,9 @@ carbon_fraction = "c"
             Flag::NotConverged,
             Flag::AreaErrorNotStated,
             Flag::Overlapping,
+            Flag::NotValidatedLocally,
+            Flag::RetentionNotObserved,
+            Flag::GrowthNotStated,
         ] {
             assert_eq!(serde_json::to_string(&flag).unwrap(), format!("\"{}\"", flag.name()));
         }

@@ -2,6 +2,7 @@
 
 mod accuracy;
 mod bfast;
+mod carbon;
 mod catalog;
 mod ccdc;
 mod change;
