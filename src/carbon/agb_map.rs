@@ -364,20 +364,32 @@ impl Reader<'_> {
                 100.0 * params.min_covered
             ));
         }
-        let sum: f64 = pixels.iter().map(|p| p.weight).sum();
-        let density_t_per_ha = pixels.iter().map(|p| p.weight * p.value).sum::<f64>() / sum;
-        Ok(Reading { density_t_per_ha, se_t_per_ha: mean_se(&pixels, params.error_range_m), covered })
+        Ok(Reading::of(&pixels, params.error_range_m, covered))
     }
 }
 
 /// A pixel of a footprint.
 #[derive(Debug, Clone, Copy)]
-struct Pixel {
-    weight: f64,
-    value: f64,
-    error: f64,
-    x_m: f64,
-    y_m: f64,
+pub struct Pixel {
+    /// Share of it that the parcel covers.
+    pub weight: f64,
+    /// What the map says, t/ha.
+    pub value: f64,
+    /// Its standard error, t/ha.
+    pub error: f64,
+    /// Place eastwards, metres from anywhere.
+    pub x_m: f64,
+    /// Place southwards, metres from anywhere.
+    pub y_m: f64,
+}
+
+impl Reading {
+    /// The mean of pixels by coverage and its standard error, where errors correlate over `error_range_m`.
+    pub fn of(pixels: &[Pixel], error_range_m: f64, covered: f64) -> Self {
+        let sum: f64 = pixels.iter().map(|p| p.weight).sum();
+        let density_t_per_ha = pixels.iter().map(|p| p.weight * p.value).sum::<f64>() / sum;
+        Reading { density_t_per_ha, se_t_per_ha: mean_se(pixels, error_range_m), covered }
+    }
 }
 
 /// Standard error of the weighted mean of pixels whose errors correlate by `exp(-d / range_m)`.

@@ -18,6 +18,7 @@ pub mod delta;
 pub mod draw;
 pub mod invariants;
 pub mod monte_carlo;
+pub mod path;
 pub mod stock;
 pub mod tier1_cover;
 pub mod totals;
