@@ -76,7 +76,8 @@ impl Support {
         };
         let lowest = values.iter().copied().fold(f64::INFINITY, f64::min);
         let highest = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-        let reach = BEYOND * (highest - lowest);
+        // At least what rounding moves a constant by.
+        let reach = (BEYOND * (highest - lowest)).max(EXACT * lowest.abs().max(highest.abs()));
         Support {
             days: sorted(days.to_vec()),
             phases: sorted(days.iter().map(|d| d.rem_euclid(DAYS_PER_YEAR)).collect()),
@@ -318,7 +319,7 @@ mod tests {
         let seen = |d: &f64| (60.0..330.0).contains(&d.rem_euclid(DAYS_PER_YEAR));
         let all: Vec<f64> = (0..183).map(|i| 18_000.0 + 8.0 * f64::from(i)).collect();
         let days: Vec<f64> = all.iter().copied().filter(seen).collect();
-        let noisy = |d: &f64| truth(*d) + 0.03 * (d * 1.3).sin();
+        let noisy = |d: &f64| truth(*d) - 0.5 + 0.03 * (d * 1.3).sin();
         let values: Vec<f64> = days.iter().map(noisy).collect();
         let fit = Harmonic::fit(&days, &values, &vec![1.0; days.len()], 3).unwrap();
         let told = |d: &f64| fit.at(*d).is_some();
