@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use rayon::prelude::*;
@@ -19,7 +20,7 @@ use crate::config::{BiomassMethod, Settings};
 use crate::detect::events::FalseAlarms;
 use crate::engine::plan::Plan;
 use crate::engine::{Event, Progress};
-use crate::error::{Error, Quarantine, Result};
+use crate::error::{Error, Quarantine, Reason, Result, Stage, Subject};
 use crate::gather::Gather;
 use crate::parcel::Kind;
 use crate::record::geoparquet::Extent;
@@ -104,6 +105,9 @@ impl Tables<'_> {
         // Geometry tables say in their head what they hold, so their rows are collected first.
         let mut deltas = Vec::new();
         let mut summary = Vec::new();
+        let outside: BTreeSet<String> =
+            quarantined.iter().filter(|q| q.reason == Reason::OutsideImagery).map(|q| q.id.clone()).collect();
+        let mut valued: BTreeSet<Arc<str>> = BTreeSet::new();
 
         // Parcels in ranges whose observations fit in memory. The bound is fixed, so that tables do not depend on it.
         progress(Event::Begin("tables", "parcels", parcels.len() as u64));
@@ -131,6 +135,8 @@ impl Tables<'_> {
                     assessments.push(assessment);
                 }
             }
+            let measured = rows.iter().flatten().filter(|r| r.stats.is_some());
+            valued.extend(measured.map(|r| r.index.clone()));
             for ((parcel, rows), assessment) in members.iter().zip(&rows).zip(&assessments) {
                 summary.push(self.summary(parcel, rows, assessment, of(&parcel.id)));
             }
@@ -160,7 +166,8 @@ impl Tables<'_> {
                 all.seasons.extend(a.seasons);
                 all.stocks.extend(a.stocks);
                 all.deltas.extend(a.deltas);
-                quarantined.extend(a.quarantined);
+                // Of a parcel that no raster reaches everything else is a consequence.
+                quarantined.extend(a.quarantined.into_iter().filter(|q| !outside.contains(&q.id)));
             }
             series.write(&table::series(&all.series)?)?;
             seasons.write(&table::seasons(&all.seasons)?)?;
@@ -169,6 +176,15 @@ impl Tables<'_> {
             progress(Event::Advance(members.len() as u64));
         }
         progress(Event::End);
+
+        let told = |id: &str| quarantined.iter().any(|q| q.subject == Subject::Layer && q.id == id);
+        let indices = self.settings.options.observe.indices.iter();
+        let empty: Vec<&String> = indices.filter(|id| !valued.contains(id.as_str()) && !told(id)).collect();
+        for id in empty {
+            let message = "found no value in any parcel and scene, expected one; its pixels are clouded, filled or without \
+                           meaning for the formula everywhere";
+            quarantined.push(Quarantine::layer(id, Stage::Account, Reason::NoClearObservation, message));
+        }
 
         let mut tables = Vec::new();
         let keep: BTreeSet<PathBuf> = years.keys().map(|y| self.year_path(*y)).collect();

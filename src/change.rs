@@ -68,6 +68,8 @@ struct Outcome {
     /// Share of the whole parcel that could be judged.
     judged_share: f64,
     ha_per_pixel: f64,
+    /// Years over which the method could alarm here.
+    watched_years: f64,
     events: Vec<Event>,
 }
 
@@ -108,7 +110,7 @@ impl Changes<'_> {
                 if self.plan.parcels.parcels[outcome.position].kind == Some(Kind::Reference)
                     && outcome.judged_share >= self.settings.options.observe.min_clear_fraction
                 {
-                    alarms.add(&outcome.events, method.watched_years(&values.days()));
+                    alarms.add(&outcome.events, outcome.watched_years);
                 }
                 parcels.push((outcome.position, losses));
             }
@@ -212,18 +214,30 @@ impl Changes<'_> {
         let at = footprint.spans().iter().flat_map(|s| (s.col..s.col + s.len).map(|c| (s.row, c)));
         let places: Vec<Place> =
             at.zip(footprint.weights()).map(|((row, col), weight)| Place { row, col, weight }).collect();
-        let stack = values.parcel(ordinal, places.len());
+        let area_ha = self.plan.parcels.parcels[member.position].area_ha;
+        let stack = values.parcel(ordinal, places.len(), area_ha);
         let before = kept.parcels.get(&ordinal).map_or(&[][..], |k| &k.states);
         let Some((verdicts, states)) = judge.pixels(&stack, kept.looks, before) else { return Ok(None) };
         let judged = places.iter().zip(&verdicts).filter(|(_, v)| v.unjudged.is_none());
         let judged_px = judged.fold(0.0, |sum, (p, _)| sum + p.weight);
         // Pixels to hectares by the parcel's geodesic area: a projection's pixels are not hectares.
-        let ha_per_pixel = self.plan.parcels.parcels[member.position].area_ha / member.whole_px;
+        let ha_per_pixel = area_ha / member.whole_px;
         let rule = &self.settings.options.change.events;
         let events = events(&places, &verdicts, &stack.days, rule, method.min_patch_ha(), ha_per_pixel);
         let judged_share = judged_px / member.whole_px;
         let position = member.position;
-        Ok(Some(Outcome { ordinal, position, places, verdicts, states, judged_share, ha_per_pixel, events }))
+        let watched_years = method.watched_years(&stack.days[stack.first_look.min(stack.days.len())..]);
+        Ok(Some(Outcome {
+            ordinal,
+            position,
+            places,
+            verdicts,
+            states,
+            judged_share,
+            ha_per_pixel,
+            watched_years,
+            events,
+        }))
     }
 
     /// Rows of a parcel's events.

@@ -438,9 +438,18 @@ fn syntax(path: &Path, text: &str, e: &toml::de::Error) -> Error {
         };
         (key, found, expected, "correct that line".to_owned())
     };
-    let section = line.and_then(|l| text.lines().take(l).filter(|t| t.trim_start().starts_with('[')).last());
+    let header = |t: &&str| t.trim_start().starts_with('[');
+    let section = line.and_then(|l| text.lines().take(l).filter(header).last());
     let section = section.map(|s| s.trim().trim_matches(['[', ']']).to_owned()).filter(|s| *s != field);
+    // The head of a section may be what is wrong: its own name up to the part that is meant.
+    let on_header = line.and_then(|l| text.lines().nth(l.checked_sub(1)?)).is_some_and(|t| header(&t));
+    let heading = section.clone().filter(|_| on_header).unwrap_or_default();
+    let parts: Vec<&str> = heading.split('.').collect();
     let field = match section {
+        _ if parts.contains(&field.as_str()) => {
+            let until = parts.iter().position(|p| *p == field).unwrap_or(0);
+            parts[..=until].join(".")
+        }
         Some(section) if !field.is_empty() && !field.contains('.') => format!("{section}.{field}"),
         _ => field,
     };

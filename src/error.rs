@@ -171,6 +171,8 @@ pub enum Subject {
     Scene,
     /// A parcel.
     Parcel,
+    /// An index or band that was asked for.
+    Layer,
 }
 
 /// Where in the work it was set aside.
@@ -239,12 +241,12 @@ snake_name!(Subject);
 snake_name!(Stage);
 snake_name!(Reason);
 
-/// One scene or parcel set aside. Ordered, so that the table has one order.
+/// One scene, parcel or layer set aside. Ordered, so that the table has one order.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 pub struct Quarantine {
-    /// Scene or parcel.
+    /// Scene, parcel or layer.
     pub subject: Subject,
-    /// Its id, or its path where no id could be read.
+    /// Its id or name, or its path where no id could be read.
     pub id: String,
     /// Where in the work.
     pub stage: Stage,
@@ -252,7 +254,7 @@ pub struct Quarantine {
     pub reason: Reason,
     /// Why, in words: what was found, what is expected, what to do.
     pub message: String,
-    /// File, relative to the configured folder; empty for parcels.
+    /// File, relative to the configured folder; empty where it is no scene.
     pub path: String,
 }
 
@@ -267,6 +269,11 @@ impl Quarantine {
             message: message.into(),
             path: path.to_owned(),
         }
+    }
+
+    /// An index or band that no scene or parcel has.
+    pub fn layer(name: &str, stage: Stage, reason: Reason, message: impl Into<String>) -> Self {
+        Quarantine { subject: Subject::Layer, ..Quarantine::parcel(name, stage, reason, message) }
     }
 
     /// A parcel that is set aside.

@@ -58,7 +58,7 @@ pub struct Summary {
     pub reference_alarms: BTreeMap<String, FalseAlarms>,
     /// What was set aside.
     pub quarantined: Vec<Quarantine>,
-    /// What is to be known about the parcel layer.
+    /// What is to be known about the parcel layer and the scenes.
     pub notes: Vec<Note>,
     /// The first parcels.
     pub parcels: Vec<ParcelSummary>,
@@ -149,7 +149,7 @@ pub fn run(settings: &Settings, behaviour: &Behaviour) -> Result<Summary> {
             (pool.install(|| tables.make(set_aside))?, suspicion.into_iter().collect())
         }
     };
-    let notes: Vec<Note> = plan.parcels.notes.iter().cloned().chain(suspicion).collect();
+    let notes: Vec<Note> = plan.notes.iter().cloned().chain(suspicion).collect();
     let finished_s = clock.elapsed().as_secs_f64();
     let quarantined = made.quarantined;
 

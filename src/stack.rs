@@ -1,7 +1,7 @@
 //! Pixels of parcels through time, from the cube: one value a pixel and pass of a sensor, however many scenes of the pass saw
 //! it. Parcels are read in blocks that fit into memory; what a block holds never changes a result.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -195,9 +195,28 @@ impl<'a> Stacks<'a> {
         let mut data = vec![f64::NAN; looks.len() * layers * total];
         let rows = data.par_chunks_mut((layers * total).max(1)).zip(looks);
         rows.map(|(row, look)| self.look(block, look, &first, total, row)).collect::<Result<()>>()?;
+        let shown = self.first_looks(block);
         let names = self.wants.iter().map(Want::name).collect();
         let dates: Vec<Date> = block.looks.iter().map(|l| l.date).collect();
-        Ok(Values { first, total, layers: names, from, dates, data })
+        Ok(Values { first, total, layers: names, from, dates, data, shown })
+    }
+
+    /// The first look of each parcel of a block whose raster reaches it, by position in the batch.
+    fn first_looks(&self, block: &Block) -> BTreeMap<usize, usize> {
+        let mut left: BTreeSet<usize> = block.parcels.iter().copied().collect();
+        let mut shown = BTreeMap::new();
+        for (l, look) in block.looks.iter().enumerate() {
+            if left.is_empty() {
+                break;
+            }
+            let views = look.scenes.iter().map(|s| &self.plan.scenes[*s].views[block.batch]);
+            for (ordinal, _) in views.flat_map(|v| v.parcels()) {
+                if left.remove(&ordinal) {
+                    shown.insert(ordinal, l);
+                }
+            }
+        }
+        shown
     }
 
     /// One pass: `row` is (layer, pixel). The first of its scenes that measured anything at a place has the say there, cloud
@@ -330,6 +349,8 @@ pub struct Values {
     from: usize,
     dates: Vec<Date>,
     data: Vec<f64>,
+    /// First look of each parcel, by position in the batch.
+    shown: BTreeMap<usize, usize>,
 }
 
 impl Block<'_> {
@@ -350,8 +371,8 @@ impl Values {
         self.dates.iter().map(|d| days(*d)).collect()
     }
 
-    /// Stack of a parcel of `pixels` pixels over all looks; NaN before the look that was read first.
-    pub fn parcel(&self, ordinal: usize, pixels: usize) -> PixelStack {
+    /// Stack of a parcel of `pixels` pixels and so many hectares over all looks; NaN before the look that was read first.
+    pub fn parcel(&self, ordinal: usize, pixels: usize, area_ha: f64) -> PixelStack {
         let n = self.dates.len();
         let first = self.first.get(&ordinal).copied().unwrap_or(0);
         let mut values = vec![f64::NAN; self.layers.len() * pixels * n];
@@ -368,6 +389,7 @@ impl Values {
             }
         }
         let values = Array3::from_shape_vec((self.layers.len(), pixels, n), values).unwrap_or_default();
-        PixelStack { days: self.days(), layers: self.layers.clone(), values }
+        let first_look = self.shown.get(&ordinal).copied().unwrap_or(0);
+        PixelStack { days: self.days(), layers: self.layers.clone(), values, first_look, area_ha }
     }
 }

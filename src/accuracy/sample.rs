@@ -32,7 +32,8 @@ use crate::units::M2_PER_HA;
 
 const BREAK_DATE: &str = "_break_date.tif";
 const MAGNITUDE: &str = "_magnitude.tif";
-/// Field that states a point's map class, where it has one.
+/// Field that states a point's map class, where it has one. It must be that of the map: the class that decides the stratum, and
+/// with it the weight of the point, cannot be another than the one whose area is weighed.
 const MAP_CLASS: &str = "map_class";
 /// Pixels on a side of the windows that have one area factor.
 const WINDOW: u32 = 64;
@@ -84,8 +85,8 @@ pub struct Sampled {
     pub points: usize,
     /// Points that count.
     pub used: usize,
-    /// Points whose `map_class` is another than the map's, and was taken.
-    pub overruled: usize,
+    /// Points outside every map that lie within one when their coordinates change places.
+    pub swapped: usize,
     /// Points that do not count.
     pub left_out: Vec<LeftOut>,
 }
@@ -132,21 +133,38 @@ pub fn read(request: &Request) -> Result<(ErrorMatrix, Sampled)> {
         grids: maps.iter().map(|m| m.grid_id.clone()).collect(),
         points: points.len(),
         used: 0,
-        overruled: 0,
+        swapped: 0,
         left_out: Vec::new(),
     };
     let mut counts = vec![vec![0; Class::ALL.len()]; Class::ALL.len()];
     let mut transforms = BTreeMap::new();
+    let mut contradictions = Vec::new();
     for p in &points {
         match look_up(p, &maps, &mut transforms)? {
             Ok(on_map) => {
-                let class = p.stated.unwrap_or(on_map);
-                sampled.overruled += usize::from(class != on_map);
+                contradictions.extend(p.stated.filter(|stated| *stated != on_map).map(|stated| (p, stated, on_map)));
                 sampled.used += 1;
-                counts[class as usize][p.reference as usize] += 1;
+                counts[on_map as usize][p.reference as usize] += 1;
             }
-            Err(reason) => sampled.left_out.push(LeftOut { point: p.number, x: p.x, y: p.y, reason }),
+            Err(reason) => {
+                let turned = Point { x: p.y, y: p.x, crs: p.crs.clone(), ..*p };
+                sampled.swapped +=
+                    usize::from(reason == Outside::OutsideMaps && covered(&turned, &maps, &mut transforms));
+                sampled.left_out.push(LeftOut { point: p.number, x: p.x, y: p.y, reason });
+            }
         }
+    }
+    if let Some((p, stated, on_map)) = contradictions.first() {
+        let more = match contradictions.len() - 1 {
+            0 => String::new(),
+            1 => ", and 1 more point like it".to_owned(),
+            n => format!(", and {n} more points like it"),
+        };
+        let found = format!("`{}` at {}, {}{more}", stated.name(), p.x, p.y);
+        let expected = format!("`{}`, the class of {}'s map there", on_map.name(), sampled.map);
+        let help = "take the field out, so that the map's own class counts; if the sample was drawn on another map, give that \
+                    map's run, or its error matrix by --matrix";
+        return Err(bad(request.reference, &p.place(MAP_CLASS), found, &expected, help));
     }
     if sampled.used == 0 {
         let outside = sampled.left_out.iter().filter(|l| l.reason == Outside::OutsideMaps).count();
@@ -155,8 +173,15 @@ pub fn read(request: &Request) -> Result<(ErrorMatrix, Sampled)> {
             points.len(),
             sampled.left_out.len() - outside
         );
-        let help = "check the points' CRS and that they were drawn within the parcels of this run";
-        return Err(bad(request.reference, "points", found, "points on judged pixels of the map", help));
+        let help = if sampled.swapped > 0 {
+            format!(
+                "with their two coordinates swapped, {} of them lie on a map: check which is which",
+                sampled.swapped
+            )
+        } else {
+            "check the points' CRS and that they were drawn within the parcels of this run".to_owned()
+        };
+        return Err(bad(request.reference, "points", found, "points on judged pixels of the map", &help));
     }
     let areas_ha = areas_ha(&maps)?;
     let classes = Class::ALL.iter().map(|c| c.name().to_owned()).collect();
@@ -363,11 +388,44 @@ fn leave_out_told(
 /// A reference point.
 struct Point {
     number: usize,
+    /// How the file counts: `line` and `column`, or `feature` and `field`.
+    terms: (&'static str, &'static str),
     x: f64,
     y: f64,
     crs: Crs,
     reference: Class,
     stated: Option<Class>,
+}
+
+impl Point {
+    /// Where a field of the point stands in its file.
+    fn place(&self, field: &str) -> String {
+        let (row, column) = self.terms;
+        format!("{row} {}, {column} `{field}`", self.number)
+    }
+}
+
+/// True where a map covers the place of a point, whatever it says there.
+fn covered(p: &Point, maps: &[Map], transforms: &mut BTreeMap<(Crs, usize), Option<Transform>>) -> bool {
+    maps.iter().enumerate().any(|(i, map)| {
+        let mut at = [(p.x, p.y)];
+        if let Some(t) = transform(p, i, map, transforms) {
+            t.points(&mut at);
+            map.pixel(at[0]).is_some()
+        } else {
+            false
+        }
+    })
+}
+
+/// From the system of a point to that of a map.
+fn transform<'a>(
+    p: &Point,
+    i: usize,
+    map: &Map,
+    transforms: &'a mut BTreeMap<(Crs, usize), Option<Transform>>,
+) -> Option<&'a Transform> {
+    transforms.entry((p.crs.clone(), i)).or_insert_with(|| Transform::new(&p.crs, &map.grid.crs).ok()).as_ref()
 }
 
 /// The class that the maps give a point.
@@ -378,10 +436,8 @@ fn look_up(
 ) -> Result<std::result::Result<Class, Outside>> {
     let mut reason = Outside::OutsideMaps;
     for (i, map) in maps.iter().enumerate() {
-        let transform =
-            transforms.entry((p.crs.clone(), i)).or_insert_with(|| Transform::new(&p.crs, &map.grid.crs).ok());
         let mut at = [(p.x, p.y)];
-        match transform {
+        match transform(p, i, map, transforms) {
             Some(t) => t.points(&mut at),
             None => continue,
         }
@@ -440,7 +496,11 @@ fn points_of_csv(path: &Path, field: &str) -> Result<Vec<Point>> {
             None if (-180.0..=180.0).contains(&px) && (-90.0..=90.0).contains(&py) => Crs(LON_LAT.to_owned()),
             None => {
                 let found = format!("longitude {px}, latitude {py}");
-                let help = "coordinates of a projection go into x, y and crs";
+                let help = if (-180.0..=180.0).contains(&py) && (-90.0..=90.0).contains(&px) {
+                    "the two look swapped: lon is the longitude, lat the latitude"
+                } else {
+                    "coordinates of a projection go into x, y and crs"
+                };
                 return Err(bad(path, &format!("line {}", r.line), found, "-180 to 180 and -90 to 90", help));
             }
             Some(i) => {
@@ -460,7 +520,7 @@ fn points_of_csv(path: &Path, field: &str) -> Result<Vec<Point>> {
             Some(text) => Some(class(path, &format!("line {}, column `{MAP_CLASS}`", r.line), Some(text))?),
             None => None,
         };
-        points.push(Point { number: r.line, x: px, y: py, crs, reference, stated });
+        points.push(Point { number: r.line, terms: ("line", "column"), x: px, y: py, crs, reference, stated });
     }
     known_places(path, &points)?;
     Ok(points)
@@ -481,7 +541,8 @@ fn points_of_layer(path: &Path, field: &str) -> Result<Vec<Point>> {
             Some(text) => Some(class(path, &what(MAP_CLASS), Some(text))?),
             None => None,
         };
-        points.push(Point { number: f.number, x, y, crs: crs.clone(), reference, stated });
+        let terms = ("feature", "field");
+        points.push(Point { number: f.number, terms, x, y, crs: crs.clone(), reference, stated });
     }
     known_places(path, &points)?;
     Ok(points)

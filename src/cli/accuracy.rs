@@ -19,7 +19,8 @@ pub struct Arguments {
     /// Reference points: CSV with lon and lat (or x, y and crs), GeoPackage or GeoJSON.
     #[arg(long, value_name = "FILE", requires = "config")]
     reference: Option<PathBuf>,
-    /// Field with the reference class, `stable` or `disturbed`. A field `map_class` overrules the class on the map.
+    /// Field with the reference class, `stable` or `disturbed`. A field `map_class` must agree with
+    /// the map.
     #[arg(long, value_name = "NAME", default_value = "reference_class")]
     field: String,
     /// The map by its method, where the run has several: `bfast_monitor`.
@@ -118,13 +119,23 @@ fn print(matrix: &ErrorMatrix, e: &Estimates, sampled: Option<&Sampled>) -> Resu
     )
 }
 
+fn swapped_note(points: usize) -> String {
+    format!(
+        "{points} of the points outside every map lie on one when their two coordinates are swapped: check lon and lat (or x and y)"
+    )
+}
+
 /// Notes and points that do not count, on standard error.
 fn tell(e: &Estimates, sampled: Option<&Sampled>, log: LogFormat) {
     const SHOWN: usize = 30;
     let left_out = sampled.map_or(&[][..], |s| &s.left_out);
+    let swapped = sampled.map(|s| s.swapped).filter(|n| *n > 0);
     if log == LogFormat::Json {
         for note in &e.notes {
             eprintln!("{}", serde_json::json!({ "level": "WARN", "kind": "note", "message": note }));
+        }
+        if let Some(n) = swapped {
+            eprintln!("{}", serde_json::json!({ "level": "WARN", "kind": "note", "message": swapped_note(n) }));
         }
         for l in left_out {
             let mut line = serde_json::to_value(l).unwrap_or_default();
@@ -139,8 +150,8 @@ fn tell(e: &Estimates, sampled: Option<&Sampled>, log: LogFormat) {
     for note in &e.notes {
         eprintln!("note: {note}");
     }
-    if let Some(s) = sampled.filter(|s| s.overruled > 0) {
-        eprintln!("note: {} points state another map_class than the map has; theirs was taken", s.overruled);
+    if let Some(n) = swapped {
+        eprintln!("note: {}", swapped_note(n));
     }
     if !left_out.is_empty() {
         eprintln!("left out ({} of {} points):", left_out.len(), sampled.map_or(0, |s| s.points));

@@ -23,7 +23,7 @@ pub fn check(common: &Common, log: LogFormat, bars: &Bars, cancel: &AtomicBool) 
                 .map(|p| serde_json::json!({ "parcel_id": p.id, "area_ha": p.area_ha, "area_mu": p.area_ha * 15.0 }))
                 .collect();
             print_json(&serde_json::json!({
-                "configuration": configuration, "plan": facts(&plan), "parcels": areas, "notes": plan.parcels.notes,
+                "configuration": configuration, "plan": facts(&plan), "parcels": areas, "notes": plan.notes,
             }))?;
         }
         Format::Text => {
@@ -35,8 +35,8 @@ pub fn check(common: &Common, log: LogFormat, bars: &Bars, cancel: &AtomicBool) 
             describe(&plan)?;
         }
     }
-    list_notes(&plan.parcels.notes, "check --format json", log);
-    list_quarantined(&plan.quarantined, log);
+    list_notes(&plan.notes, "check --format json", log);
+    list_quarantined(&plan.quarantined, "check --format json", log);
     Ok(if plan.quarantined.is_empty() { 0 } else { 3 })
 }
 

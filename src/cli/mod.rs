@@ -18,7 +18,7 @@ use lintan::config::Settings;
 use lintan::error::{Error, Quarantine};
 use lintan::parcel::Note;
 
-const AFTER: &str = "Exit codes: 0 done; 1 failed; 2 wrong usage, configuration or input; 3 done, but some scenes or parcels \
+const AFTER: &str = "Exit codes: 0 done; 1 failed; 2 wrong usage, configuration or input; 3 done, but some scenes, parcels or indices \
                      were quarantined (they are listed with reasons).";
 
 /// Forest carbon evidence per parcel from Sentinel-2 and Landsat.
@@ -156,7 +156,7 @@ pub fn main() -> ExitCode {
         Ok(code) => ExitCode::from(code),
         Err(e) => {
             if let Error::NothingObserved { quarantined, .. } = &e {
-                list_quarantined(quarantined, cli.log_format);
+                list_quarantined(quarantined, "--log-format json", cli.log_format);
             }
             report(&e, cli.log_format == LogFormat::Json);
             ExitCode::from(e.exit_code())
@@ -191,8 +191,8 @@ fn report(e: &Error, json: bool) {
     }
 }
 
-/// Lists what was set aside, on standard error.
-fn list_quarantined(quarantined: &[Quarantine], format: LogFormat) {
+/// Lists what was set aside, on standard error. `all` says where the rest stands.
+fn list_quarantined(quarantined: &[Quarantine], all: &str, format: LogFormat) {
     const SHOWN: usize = 30;
     if format == LogFormat::Json {
         for q in quarantined {
@@ -213,11 +213,11 @@ fn list_quarantined(quarantined: &[Quarantine], format: LogFormat) {
         eprintln!("  {} {} [{} at {}]: {}", q.subject.name(), q.id, q.reason.name(), q.stage.name(), q.message);
     }
     if quarantined.len() > SHOWN {
-        eprintln!("  ... and {} more in quarantine.parquet", quarantined.len() - SHOWN);
+        eprintln!("  ... and {} more, all in {all}", quarantined.len() - SHOWN);
     }
 }
 
-/// Names what is to be known about the parcel layer: a few notes of each topic. `all` says where the rest stands.
+/// Names what is to be known about the parcel layer and the scenes: a few notes of each topic. `all` says where the rest stands.
 fn list_notes(notes: &[Note], all: &str, format: LogFormat) {
     const SHOWN: usize = 10;
     if format == LogFormat::Json {

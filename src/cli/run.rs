@@ -19,7 +19,7 @@ pub fn run(common: &Common, manners: Manners, bars: &Bars, cancel: &AtomicBool) 
         Format::Text => print(&summary, &settings.options.observe.indices[0])?,
     }
     list_notes(&summary.notes, "run.json", manners.log);
-    list_quarantined(&summary.quarantined, manners.log);
+    list_quarantined(&summary.quarantined, "quarantine.parquet", manners.log);
     Ok(if summary.quarantined.is_empty() || manners.allow_quarantine { 0 } else { 3 })
 }
 

@@ -60,6 +60,6 @@ pub fn status(common: &Common, log: LogFormat, bars: &Bars, cancel: &AtomicBool)
             text::line(&format!("quarantined     {}", quarantined.len()))?;
         }
     }
-    list_quarantined(&quarantined, log);
+    list_quarantined(&quarantined, "status --format json", log);
     Ok(if quarantined.is_empty() { 0 } else { 3 })
 }

@@ -337,7 +337,7 @@ pub fn lay_out(scene: &Scene, wanted: &Wanted) -> Result<Layout, SceneFault> {
 }
 
 /// Layers of the scene that can serve as a band. The near infrared is whichever fits the grid.
-fn candidates(band: Band, scene: &Scene) -> Vec<Layer> {
+pub(crate) fn candidates(band: Band, scene: &Scene) -> Vec<Layer> {
     let all: &[Band] = if band == Band::Nir { &[Band::Nir, Band::NirBroad] } else { &[band] };
     all.iter().map(|b| Layer::Band(*b)).filter(|l| scene.assets.contains_key(l)).collect()
 }

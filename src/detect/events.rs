@@ -207,7 +207,10 @@ fn event(
         found.or(list.last()).map(|(at, _)| *at)
     };
     let after = reached(|b| b.after, 0.5 * pixels)?;
-    let before = reached(|b| b.before, 0.5 * pixels)?.min(after.saturating_sub(1));
+    // Below the median after but for the rounding of sums; then the latest that is, so that a member was seen on it.
+    let earlier = || members.iter().map(|m| m.1.before).filter(|b| *b < after).max();
+    let before = reached(|b| b.before, 0.5 * pixels).filter(|b| *b < after).or_else(earlier);
+    let before = before.unwrap_or(after.saturating_sub(1));
     let detected = reached(|b| b.detected, smallest)?.max(after);
     let inside: Vec<usize> = members.iter().map(|m| m.0).collect();
     let ground: BTreeSet<(u32, u32)> = inside.iter().map(|p| (places[*p].row, places[*p].col)).collect();

@@ -29,6 +29,10 @@ pub struct PixelStack {
     pub layers: Vec<String>,
     /// Shape (layer, pixel, time).
     pub values: Array3<f64>,
+    /// Position of the first observation whose raster reaches the parcel, clear or not.
+    pub first_look: usize,
+    /// Area of the whole parcel, hectares.
+    pub area_ha: f64,
 }
 
 impl PixelStack {
@@ -246,6 +250,33 @@ impl Method {
         }
     }
 
+    /// Why scenes on these days (ascending) give no verdict; `None` where they may.
+    pub fn lacks(&self, days: &[i32]) -> Option<String> {
+        if self.enough(days) {
+            return None;
+        }
+        let start = match self {
+            Method::BfastMonitor(p) => Some(days_of(p.monitor_start)),
+            Method::Monitor(p) => Some(p.first_monitored(days)),
+            Method::Ccdc(_) | Method::Landtrendr(_) | Method::TwoDate(_) => None,
+        };
+        Some(match (self, start) {
+            (_, Some(start)) if days.last().is_some_and(|last| *last < start) => {
+                format!("expected one on {} or later, when monitoring begins", date_of(start))
+            }
+            (_, Some(start)) => {
+                let before = days.iter().filter(|d| **d < start).count();
+                format!("expected more than {before} before {}, when monitoring begins", date_of(start))
+            }
+            (Method::TwoDate(p), _) => {
+                let [a, b] = p.before;
+                let [c, d] = p.after;
+                format!("expected one or more in each of {a} to {b} and {c} to {d}")
+            }
+            _ => "expected more of them, over more years".to_owned(),
+        })
+    }
+
     /// Years over which it can alarm, given the days it sees.
     pub fn watched_years(&self, days: &[i32]) -> f64 {
         let (Some(first), Some(last)) = (days.first(), days.last()) else { return 0.0 };
@@ -382,7 +413,7 @@ const UNJUDGED: [Unjudged; 5] = [
 ];
 
 /// Raise when states of pixels are made or written in another way.
-pub const STATE_VERSION: u32 = 2;
+pub const STATE_VERSION: u32 = 3;
 
 /// What a monitoring method keeps of a pixel, as bytes; a pixel that cannot be judged keeps the reason.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -505,12 +536,14 @@ fn one_by_one<M: Monitor>(stack: &PixelStack, known: usize, before: &[PixelState
 /// Judges layer 0 by the method that pools the noise of a parcel's pixels.
 fn pooled(stack: &PixelStack, known: usize, before: &[PixelState], model: &monitor::Model) -> Option<Judgement> {
     let values = stack.layer(0);
+    let own = (stack.first_look > 0 && model.counts_from_first_look()).then(|| model.first_seen(stack.first_look));
+    let model = own.as_ref().unwrap_or(model);
     let mut state = if known == 0 {
         model.start(values)
     } else {
         monitor::State::restore(known, before.iter().map(PixelState::parse)).filter(|s| s.pixels() == stack.pixels())?
     };
-    model.advance(&mut state, values);
+    model.advance(&mut state, values, stack.area_ha);
     let verdict = |pixel| match state.verdict(pixel) {
         Ok((breaks, departure)) => Verdict::of(breaks, departure),
         Err(why) => Verdict::unjudged(why),

@@ -20,7 +20,11 @@
 //!    Robust Statistics, chapter 10).
 //! 4. **Decision** by a cumulative sum that does not fall below zero (Page 1954, Biometrika 41, 100-115): a pixel is lost
 //!    once it reaches `evidence`, with at least `min_votes` clear observations of other days that spoke for a loss, over
-//!    `min_span_days` or more. Observations of the season in which canopy hardly shows (expected height above bare ground
+//!    `min_span_days` or more. A large parcel has many places where cloud edges may coincide, each a chance for a false alarm;
+//!    so that the alarms of a parcel, and not of a hectare, are few, the evidence needed grows by `PLACE_EVIDENCE` times the
+//!    logarithm of the parcel's area over `PLACE_HA` (a Bonferroni bound on a likelihood ratio would be 1 times; that these
+//!    observations lie less independently than the ratio takes them is the rest, measured in the `detection` benchmark).
+//!    Observations of the season in which canopy hardly shows (expected height above bare ground
 //!    below `min_visibility` of the pixel's upper quartile) can speak against a loss but not for it: snow lasts as long as a loss does.
 //! 5. **Dates** from the profile of the evidence over the possible positions of the change, for half the loss found: all
 //!    positions within `DATE_SUPPORT` of the best are possible (a likelihood interval; Hudson 1971, Biometrics 27, 853-865).
@@ -31,9 +35,11 @@
 //!    return to the full expectation, by the same sum with the signs turned, which is told as a break with a positive
 //!    magnitude.
 //!
-//! `magnitude` is the mean of (observed - expected) from the beginning of the sum to the decision, in the season of canopy; `probability` the
-//! posterior probability for one pixel-loss expected in [`PRIOR_ODDS`] pixels, with observations taken as independent given
-//! the outlier shares; `break_day` the day of `after`.
+//! `magnitude` is the mean of (observed - expected) from the beginning of the sum to the decision, in the season of canopy; `break_day`
+//! the day of `after`. `probability` is the posterior probability of the decision, from the very evidence that made it: of
+//! decisions on so much evidence, the share that is right where one pixel in [`PRIOR_ODDS`] is lost, less the evidence
+//! that a large parcel needs for its many chances, observations taken as independent given the outlier shares. With the default
+//! `evidence` it is 0.67 or more for whatever is told; it grows with the size of a loss and not with its later confirmation.
 //!
 //! A [`State`] holds all that later observations need: [`Model::start`] reads the history, [`Model::advance`] takes new
 //! observations, and [`State::verdict`] tells what is found so far. Starting from nothing does the same steps, so it gives
@@ -110,6 +116,10 @@ const DATE_SHARE: f64 = 0.5;
 const DATE_VISIBILITY: f64 = 0.6;
 /// Positions so far below the best are not followed further back.
 const DATE_GIVE_UP: f64 = 30.0;
+/// Area that holds one chance for a coincidence of cloud edges, hectares: they are about 100 m wide.
+const PLACE_HA: f64 = 0.5;
+/// Evidence added for each fold of it.
+const PLACE_EVIDENCE: f64 = 1.5;
 /// One pixel in so many is expected to be lost.
 const PRIOR_ODDS: f64 = 200.0;
 /// What stands after a loss, at least, as a share of what stood before.
@@ -123,7 +133,7 @@ const REMEMBERED: usize = 32;
 pub struct Params {
     /// Index to monitor.
     pub index: String,
-    /// First day that is monitored. Without it, monitoring begins `history_years` after the first observation.
+    /// First day that is monitored. Without it, monitoring begins `history_years` after the first look at the parcel.
     #[serde(default)]
     pub monitor_start: Option<Date>,
     /// Years to learn from where `monitor_start` is not given.
@@ -138,7 +148,7 @@ pub struct Params {
     /// Share of what stands above bare ground whose loss is looked for, 0.1 to 1.
     #[serde(default = "defaults::loss_share")]
     pub loss_share: f64,
-    /// Evidence for a decision (logarithm of a likelihood ratio).
+    /// Evidence for a decision (logarithm of a likelihood ratio) in a parcel of up to 0.5 ha; larger ones need more.
     #[serde(default = "defaults::evidence")]
     pub evidence: f64,
     /// Clear observations of other days that must speak for a loss.
@@ -274,6 +284,8 @@ struct Pixel {
     best_height: f64,
     /// Last clear observations: position and value, oldest first.
     recent: Vec<(u32, f64)>,
+    /// Position of the clear observation before the first of these, where there was one.
+    forgotten: Option<u32>,
     /// Clear observations that were monitored, and the sum of (observed - expected) over them.
     monitored: u32,
     departure: f64,
@@ -353,7 +365,22 @@ impl Model {
     /// What [`Params::validate`] refuses.
     pub fn new(params: &Params, days: &[i32]) -> Result<Model, (&'static str, String, &'static str)> {
         params.validate()?;
-        let start = params.first_monitored(days);
+        Ok(Self::from_look(params, days, 0))
+    }
+
+    /// The same for a parcel that the look of this position shows first: where `monitor_start` is not given, its own years of
+    /// history count from there.
+    pub fn first_seen(&self, look: usize) -> Model {
+        Self::from_look(&self.params, &self.days, look)
+    }
+
+    /// True where the first look at a parcel decides when its monitoring begins.
+    pub fn counts_from_first_look(&self) -> bool {
+        self.params.monitor_start.is_none()
+    }
+
+    fn from_look(params: &Params, days: &[i32], look: usize) -> Model {
+        let start = params.first_monitored(&days[look.min(days.len())..]);
         let row = |day: &i32| {
             let t = (f64::from(*day) - f64::from(start)) / YEAR_DAYS;
             let mut row = [0.0; MAX_COLUMNS];
@@ -364,14 +391,14 @@ impl Model {
             }
             row
         };
-        Ok(Model {
+        Model {
             params: params.clone(),
             bare: params.known_bare().unwrap_or(0.0),
             days: days.to_vec(),
             rows: days.iter().map(row).collect(),
             bins: days.iter().map(|d| bin(*d)).collect(),
             history: days.partition_point(|d| *d < start),
-        })
+        }
     }
 
     /// Number of observations before monitoring begins.
@@ -402,23 +429,25 @@ impl Model {
     }
 
     /// Takes in the observations that the state has not seen. `values` as in [`Model::start`], for as many pixels; those
-    /// already seen are not looked at.
-    pub fn advance(&self, state: &mut State, values: &[f64]) {
+    /// already seen are not looked at. `area_ha` is the area of the parcel.
+    pub fn advance(&self, state: &mut State, values: &[f64], area_ha: f64) {
         let State { observations, noise, pixels } = state;
+        let fold = (area_ha / PLACE_HA).max(1.0);
+        let needed = self.params.evidence + PLACE_EVIDENCE * fold.ln();
         let rows = values.par_chunks_exact(self.days.len().max(1));
         pixels.par_iter_mut().zip(rows).for_each(|(pixel, row)| {
             let Ok(pixel) = pixel else { return };
             for (t, y) in row.iter().enumerate().skip(*observations).filter(|(_, y)| y.is_finite()) {
-                self.watch(pixel, noise, t, *y);
+                self.watch(pixel, noise, t, *y, needed);
             }
         });
         *observations = (*observations).max(self.days.len());
     }
 
     /// From nothing: history, then all observations.
-    pub fn detect(&self, values: &[f64]) -> State {
+    pub fn detect(&self, values: &[f64], area_ha: f64) -> State {
         let mut state = self.start(values);
-        self.advance(&mut state, values);
+        self.advance(&mut state, values, area_ha);
         state
     }
 
@@ -513,6 +542,7 @@ impl Model {
             covariance,
             best_height,
             recent: at[oldest..].iter().zip(&y[oldest..]).map(|(t, y)| (*t as u32, *y)).collect(),
+            forgotten: oldest.checked_sub(1).map(|i| at[i] as u32),
             monitored: 0,
             departure: 0.0,
             left: 1.0,
@@ -567,8 +597,8 @@ impl Model {
         }
     }
 
-    /// One clear observation of one pixel.
-    fn watch(&self, pixel: &mut Pixel, noise: &Noise, t: usize, y: f64) {
+    /// One clear observation of one pixel; `needed` is the evidence for a decision in its parcel.
+    fn watch(&self, pixel: &mut Pixel, noise: &Noise, t: usize, y: f64, needed: f64) {
         // The same place twice on one day (overlapping tiles) is one look at it.
         if pixel.recent.last().is_some_and(|(last, _)| self.days[*last as usize] == self.days[t]) {
             return;
@@ -576,7 +606,7 @@ impl Model {
         let at = t as u32;
         pixel.monitored += 1;
         if pixel.recent.len() == REMEMBERED {
-            pixel.recent.remove(0);
+            pixel.forgotten = Some(pixel.recent.remove(0).0);
         }
         pixel.recent.push((at, y));
         let reading = self.read(pixel, noise, t, y);
@@ -595,11 +625,11 @@ impl Model {
         }
         pixel.loss.add(evidence, at);
         let sum = pixel.loss;
-        if sum.value >= self.params.evidence
+        if sum.value >= needed
             && sum.votes >= self.params.min_votes
             && self.days[t] - self.days[sum.since as usize] >= self.params.min_span_days
         {
-            self.open(pixel, noise, t);
+            self.open(pixel, noise, t, needed);
         }
     }
 
@@ -609,7 +639,7 @@ impl Model {
     }
 
     /// A loss is decided: its share, its dates; the expectation is lowered.
-    fn open(&self, pixel: &mut Pixel, noise: &Noise, t: usize) {
+    fn open(&self, pixel: &mut Pixel, noise: &Noise, t: usize, needed: f64) {
         let left = pixel.left;
         let (mut above, mut below, mut fall, mut count) = (0.0, 0.0, 0.0, 0.0);
         for (u, y) in pixel.recent.iter().filter(|(u, _)| *u >= pixel.loss.since) {
@@ -623,14 +653,15 @@ impl Model {
             }
         }
         let share = (above / below).clamp(0.01, 1.0);
-        let (before, after, best) = self.position(pixel, noise, |r| r.evidence(left, DATE_SHARE * share));
+        let (before, after) = self.position(pixel, noise, |r| r.evidence(left, DATE_SHARE * share));
         pixel.breaks.push(PixelBreak {
             before,
             after,
             detected: t,
             // At least the votes were seen in the season of canopy.
             magnitude: fall / f64::max(count, 1.0),
-            probability: 1.0 / (1.0 + PRIOR_ODDS * (-best.min(100.0)).exp()),
+            // Chances that need more evidence are odds against it, and take the same from it.
+            probability: posterior(pixel.loss.value - (needed - self.params.evidence)),
             break_day: f64::from(self.days[after]),
         });
         pixel.left = (left * (1.0 - share)).max(MIN_LEFT);
@@ -646,13 +677,13 @@ impl Model {
             rise += self.read(pixel, noise, *u as usize, *y).below(left);
             count += 1.0;
         }
-        let (before, after, best) = self.position(pixel, noise, |r| -r.evidence(1.0, 1.0 - left));
+        let (before, after) = self.position(pixel, noise, |r| -r.evidence(1.0, 1.0 - left));
         pixel.breaks.push(PixelBreak {
             before,
             after,
             detected: t,
             magnitude: rise / count,
-            probability: 1.0 / (1.0 + PRIOR_ODDS * (-best.min(100.0)).exp()),
+            probability: posterior(pixel.recovery.value),
             break_day: f64::from(self.days[after]),
         });
         pixel.left = 1.0;
@@ -660,8 +691,8 @@ impl Model {
         (pixel.loss, pixel.recovery) = (Sum::default(), Sum::default());
     }
 
-    /// Positions of the last clear observation before the change and of the first after it, and the best evidence.
-    fn position(&self, pixel: &Pixel, noise: &Noise, evidence: impl Fn(&Reading) -> f64) -> (usize, usize, f64) {
+    /// Positions of the last clear observation before the change and of the first after it.
+    fn position(&self, pixel: &Pixel, noise: &Noise, evidence: impl Fn(&Reading) -> f64) -> (usize, usize) {
         let back = || {
             let mut sum = 0.0;
             let seen = pixel.recent.iter().rev().take_while(|(u, _)| *u >= pixel.from);
@@ -693,10 +724,13 @@ impl Model {
             }
         }
         let after = after.unwrap_or(newest);
-        // Where even the oldest remembered observation may be after the change, it stands for the one before.
         let mut earlier = pixel.recent.iter().rev().map(|(u, _)| *u).filter(|u| *u < first);
-        let before = earlier.next().or(pixel.recent.first().map(|(u, _)| *u)).unwrap_or(first);
-        (before.min(after.saturating_sub(1)) as usize, after as usize, best)
+        if let Some(before) = earlier.next().or(pixel.forgotten) {
+            return (before as usize, after as usize);
+        }
+        // The very first observation of all cannot be after a change: it stands for the one before.
+        let later = pixel.recent.iter().map(|(u, _)| *u).find(|u| *u > first);
+        (first as usize, after.max(later.unwrap_or(first + 1)) as usize)
     }
 }
 
@@ -743,11 +777,13 @@ impl State {
         }
         let mut out = Vec::with_capacity(1024);
         out.extend_from_slice(&[u8::from(with_noise), p.columns as u8, p.recent.len() as u8]);
+        out.push(u8::from(p.forgotten.is_some()));
         if with_noise {
             real(&mut out, &self.noise.variance);
             real(&mut out, &self.noise.outliers);
         }
         short(&mut out, &[p.monitored, p.from, p.breaks.len() as u32]);
+        short(&mut out, p.forgotten.as_slice());
         real(&mut out, &p.coefficients[..p.columns]);
         real(&mut out, &p.covariance[..packed(p.columns, 0)]);
         real(&mut out, &[p.departure, p.best_height, p.left]);
@@ -832,6 +868,7 @@ impl<'a> Reader<'a> {
         let with_noise = self.byte()?;
         let columns = usize::from(self.byte()?);
         let remembered = self.byte()?;
+        let has_forgotten = self.byte()? == 1;
         if with_noise == 1 {
             let mut read = Noise { variance: [0.0; BINS], outliers: [0.0; BINS] };
             self.reals(&mut read.variance)?;
@@ -839,6 +876,7 @@ impl<'a> Reader<'a> {
             *noise = Some(read);
         }
         let (monitored, from, breaks) = (self.short()?, self.short()?, self.short()?);
+        let forgotten = if has_forgotten { Some(self.position(observations)?) } else { None };
         if !(4..=MAX_COLUMNS).contains(&columns) || usize::from(remembered) > REMEMBERED {
             return None;
         }
@@ -864,6 +902,7 @@ impl<'a> Reader<'a> {
             covariance,
             best_height,
             recent,
+            forgotten,
             monitored,
             departure,
             left,
@@ -873,6 +912,11 @@ impl<'a> Reader<'a> {
             breaks,
         })
     }
+}
+
+/// Posterior probability for evidence and [`PRIOR_ODDS`].
+fn posterior(evidence: f64) -> f64 {
+    1.0 / (1.0 + PRIOR_ODDS * (-evidence.min(100.0)).exp())
 }
 
 /// Time of the year of a day.
@@ -1041,7 +1085,7 @@ mod tests {
         for p in 0..10 {
             values[p * n + 95..(p + 1) * n].iter_mut().for_each(|y| *y = 0.25 + 0.2 * (*y - 0.25));
         }
-        let state = model(&days).detect(&values);
+        let state = model(&days).detect(&values, 0.5);
         for p in 0..40 {
             let found = breaks(&state, p);
             if p >= 10 {
@@ -1076,7 +1120,7 @@ mod tests {
         for p in 20..30 {
             values[p * n + 88..p * n + 125].iter_mut().for_each(|y| *y = 0.25 + 0.2 * (*y - 0.25));
         }
-        let state = model(&days).detect(&values);
+        let state = model(&days).detect(&values, 0.5);
         for p in 0..20 {
             assert!(breaks(&state, p).is_empty(), "pixel {p}: {:?}", breaks(&state, p));
         }
@@ -1107,7 +1151,7 @@ mod tests {
             .enumerate()
             .for_each(|(t, y)| *y = if t < 20 { 0.5 + 0.01 * t as f64 } else { *y });
         values[4 * n + 20..4 * n + history].fill(f64::NAN);
-        let state = model.detect(&values);
+        let state = model.detect(&values, 0.5);
         let why = |p: usize| state.verdict(p).unwrap_err();
         assert_eq!(why(0), Unjudged::TooFewObservations);
         assert_eq!(why(1), Unjudged::ConstantHistory);
@@ -1117,15 +1161,15 @@ mod tests {
         assert!(state.verdict(5).is_ok());
         // One day again and again, no days, nothing but history, nothing but monitoring.
         let same = Model::new(&Params::new("ndvi"), &[FIRST; 60]).unwrap();
-        assert_eq!(same.detect(&forest(1, &[FIRST; 60], 4)).verdict(0), Err(Unjudged::SingularDesign));
-        assert_eq!(Model::new(&Params::new("ndvi"), &[]).unwrap().detect(&[]).pixels(), 0);
+        assert_eq!(same.detect(&forest(1, &[FIRST; 60], 4), 0.5).verdict(0), Err(Unjudged::SingularDesign));
+        assert_eq!(Model::new(&Params::new("ndvi"), &[]).unwrap().detect(&[], 0.5).pixels(), 0);
         let short = &days[..60];
         let early = Model::new(&Params::new("ndvi"), short).unwrap();
         assert!(!early.has_begun());
-        assert_eq!(early.detect(&forest(1, short, 5)).verdict(0), Err(Unjudged::NoMonitoring));
+        assert_eq!(early.detect(&forest(1, short, 5), 0.5).verdict(0), Err(Unjudged::NoMonitoring));
         let start = Params { monitor_start: Some(units::date_of(FIRST)), ..Params::new("ndvi") };
         let late = Model::new(&start, short).unwrap();
-        assert_eq!(late.detect(&forest(1, short, 5)).verdict(0), Err(Unjudged::TooFewObservations));
+        assert_eq!(late.detect(&forest(1, short, 5), 0.5).verdict(0), Err(Unjudged::TooFewObservations));
     }
 
     #[test]
@@ -1137,10 +1181,10 @@ mod tests {
         let twice: Vec<f64> = values.iter().flat_map(|y| [*y, *y]).collect();
         // One day with three looks below cloud is one vote.
         let model = Model::new(&Params::new("ndvi"), &doubled).unwrap();
-        let state = model.detect(&twice);
+        let state = model.detect(&twice, 0.5);
         assert!((0..5).all(|p| breaks(&state, p).is_empty()));
         assert_eq!(state.pixels.len() * n, values.len());
-        let once = super::tests::model(&days).detect(&values);
+        let once = super::tests::model(&days).detect(&values, 0.5);
         let monitored = |s: &State| s.pixels[0].as_ref().unwrap().monitored;
         assert_eq!(monitored(&state), monitored(&once));
     }
@@ -1150,7 +1194,7 @@ mod tests {
         let n = days.len();
         let first = model(days).history() + 1;
         let cut = |until: usize| -> Vec<f64> { values.chunks_exact(n).flat_map(|row| row[..until].to_vec()).collect() };
-        let mut state = model(&days[..first]).detect(&cut(first));
+        let mut state = model(&days[..first]).detect(&cut(first), 0.5);
         let mut until = first;
         for step in steps.iter().cycle() {
             let bytes = state.save();
@@ -1161,12 +1205,12 @@ mod tests {
             let mut rest = cut(until);
             let seen = state.observations();
             rest.chunks_exact_mut(until).for_each(|row| row[..seen].fill(f64::NAN));
-            model(&days[..until]).advance(&mut state, &rest);
+            model(&days[..until]).advance(&mut state, &rest, 0.5);
             if until == n {
                 break;
             }
         }
-        (model(days).detect(values), state)
+        (model(days).detect(values, 0.5), state)
     }
 
     #[test]
@@ -1189,7 +1233,7 @@ mod tests {
     fn damaged_states_are_refused_or_read_but_never_break() {
         let days = days(150);
         let values = forest(2, &days, 8);
-        let bytes = model(&days).detect(&values).save();
+        let bytes = model(&days).detect(&values, 0.5).save();
         let whole: Vec<Vec<u8>> = bytes.into_iter().map(Result::unwrap).collect();
         let restore = |first: &[u8]| State::restore(150, [Some(Ok(first)), Some(Ok(&whole[1][..]))].into_iter());
         assert!(restore(&whole[0]).is_some());
@@ -1201,7 +1245,7 @@ mod tests {
             other[at] ^= 0xff;
             if let Some(mut state) = restore(&other) {
                 let longer = super::tests::days(200);
-                model(&longer).advance(&mut state, &forest(2, &longer, 9));
+                model(&longer).advance(&mut state, &forest(2, &longer, 9), 0.5);
             }
         }
         // Without the pixel that carries the noise.
@@ -1323,7 +1367,7 @@ mod tests {
         fn wild_values_never_break_it(values in proptest::collection::vec(
             prop_oneof![Just(f64::NAN), Just(f64::INFINITY), -1.0f64..1.0, Just(1e300), Just(0.0)], 300)) {
             let days = days(150);
-            let state = model(&days).detect(&values);
+            let state = model(&days).detect(&values, 0.5);
             for p in 0..2 {
                 for b in state.verdict(p).map_or(&[][..], |v| v.0) {
                     prop_assert!(b.before < b.after && b.after <= b.detected && b.detected < 150);

@@ -162,7 +162,7 @@ mod tests {
         let days = ["2019-06-10", "2019-07-10", "2019-08-10", "2020-06-10", "2020-07-10", "2020-08-10"].map(day);
         let values = pixels.iter().flatten().copied().collect();
         let values = ndarray::Array3::from_shape_vec((1, pixels.len(), 6), values).expect("shape");
-        PixelStack { days: days.to_vec(), layers: vec!["ndvi".into()], values }
+        PixelStack { days: days.to_vec(), layers: vec!["ndvi".into()], values, first_look: 0, area_ha: 1.0 }
     }
 
     const NAN: f64 = f64::NAN;

@@ -2,6 +2,7 @@
 //! anyone, in any order, twice, or not at all when the file is there.
 
 pub mod extraction;
+pub mod lacking;
 pub mod local;
 pub mod plan;
 

@@ -9,6 +9,7 @@ use geo::{BoundingRect, MultiPolygon};
 use rayon::prelude::*;
 use serde::Serialize;
 
+use super::lacking::lacking;
 use super::{Event, Progress};
 use crate::config::Settings;
 use crate::cube::layout::{Layout, Wanted, lay_out};
@@ -26,7 +27,7 @@ use crate::imagery::calendar::{self, Track};
 use crate::imagery::catalog::{self, Duplicate};
 use crate::imagery::sensor::{MaskLayout, Sensors};
 use crate::imagery::{Layer, OffsetSource, Scene, archive, dark};
-use crate::parcel::{self, ParcelSet};
+use crate::parcel::{self, Note, ParcelSet};
 use crate::record::manifest::Input;
 use crate::record::store::{self, Inputs};
 
@@ -128,8 +129,10 @@ pub struct Plan {
     pub outside_dates: usize,
     /// Which dates of each satellite's calendar have no scene.
     pub calendar: Vec<Track>,
-    /// Scenes and parcels set aside.
+    /// Scenes, parcels and layers set aside.
     pub quarantined: Vec<Quarantine>,
+    /// What is to be known about the parcel layer and the scenes.
+    pub notes: Vec<Note>,
 }
 
 /// Makes the plan. With `digest_all`, every input file is digested (a run needs that); without, only what is remembered is
@@ -248,8 +251,11 @@ pub fn plan(
             tasks.push(Task { scene: position, batches: pending });
         }
     }
+    let (lacking, none) = lacking(settings, &scenes);
+    quarantined.extend(none);
     quarantined.sort();
     quarantined.dedup();
+    let notes = parcels.notes.iter().cloned().chain(lacking).collect();
     Ok(Plan {
         parcels,
         scenes,
@@ -259,6 +265,7 @@ pub fn plan(
         outside_dates: catalog.outside_dates,
         calendar,
         quarantined,
+        notes,
     })
 }
 

@@ -156,14 +156,16 @@ pub enum Topic {
     Overlap,
     /// Parcels that seem to lie beside their forest.
     Offset,
+    /// What the scenes cannot give of what was asked for.
+    Imagery,
 }
 
-/// Something to know about the layer or a parcel that is used all the same.
+/// Something to know about the layer, a parcel or the scenes, which are used all the same.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Note {
     /// What it is about.
     pub topic: Topic,
-    /// Parcels that are meant; empty where the layer is.
+    /// Parcels that are meant; empty where the layer is, or the scenes are.
     pub parcels: Vec<String>,
     /// In words.
     pub message: String,

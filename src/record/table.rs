@@ -709,7 +709,7 @@ pub fn deltas(rows: &[DeltaRow], extent: &mut Extent) -> Result<RecordBatch> {
 /// Schema of the quarantine.
 pub fn quarantine_schema() -> SchemaRef {
     columnar::schema(vec![
-        text("subject", "scene or parcel"),
+        text("subject", "scene, parcel or layer (an index or band)"),
         text("id", "its id, or its name where no id could be read"),
         text("stage", "where in the work it was set aside: catalog, parcels, extract, account"),
         text("reason", "why, as a code"),

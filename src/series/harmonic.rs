@@ -11,6 +11,14 @@
 //! (Huber 1981, Robust Statistics, Eq. 6.5 of chapter 7). It grows in a season without observations. It assumes independent
 //! errors and holds for the curve, not for a single new observation.
 //!
+//! **Support.** Between observations a curve of waves swings free: through a winter that nobody saw an NDVI of 1.4 is as good
+//! a fit as any. A day has a value only where
+//! - observations of any year lie on both sides of it in the calendar, no further apart than half a period of the highest
+//!   harmonic (`365.25 / 2K` days: 183, 91 and 61 for K = 1, 2, 3), which is what it takes to see such a wave at all;
+//! - the observations before and after it are at most `GAP_DAYS` (183) apart: what other years looked like is no look;
+//! - the value lies within the range of the observations, widened by a tenth on both sides, and not beyond -1 or 1 unless an
+//!   observation does.
+//!
 //! What it does not do: follow a break. A loss bends the trend and widens the error; that is for the change methods.
 
 use std::f64::consts::TAU;
@@ -28,6 +36,10 @@ const SETTLED: f64 = 1e-10;
 const ROUNDS: usize = 100;
 /// Residuals below this share of the largest value are rounding: the curve runs through the data.
 const EXACT: f64 = 1e-12;
+/// Longest time without an observation within which the curve is told, days: half a year.
+const GAP_DAYS: f64 = 183.0;
+/// How far beyond the range of the observations a value may lie, as a share of that range.
+const BEYOND: f64 = 0.1;
 /// A column of which less than this is left beside the others is one of them.
 const RANK_TOLERANCE: f64 = 1e-9;
 
@@ -40,6 +52,56 @@ pub struct Harmonic {
     /// Upper triangle R of the design, by row; `None` covariance factor where the error is undefined.
     triangle: Vec<Vec<f64>>,
     variance: Option<f64>,
+    support: Support,
+}
+
+/// Where observations hold a curve.
+#[derive(Debug, Clone, PartialEq)]
+struct Support {
+    /// Days of the observations, ascending.
+    days: Vec<f64>,
+    /// Their days of the year, ascending.
+    phases: Vec<f64>,
+    /// Longest time between neighbours among the phases, days.
+    apart: f64,
+    /// Lowest and highest value.
+    values: (f64, f64),
+}
+
+impl Support {
+    fn new(days: &[f64], values: &[f64], harmonics: usize) -> Support {
+        let sorted = |mut list: Vec<f64>| {
+            list.sort_by(f64::total_cmp);
+            list
+        };
+        let lowest = values.iter().copied().fold(f64::INFINITY, f64::min);
+        let highest = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        // At least what rounding moves a constant by.
+        let reach = (BEYOND * (highest - lowest)).max(EXACT * lowest.abs().max(highest.abs()));
+        Support {
+            days: sorted(days.to_vec()),
+            phases: sorted(days.iter().map(|d| d.rem_euclid(DAYS_PER_YEAR)).collect()),
+            apart: DAYS_PER_YEAR / (2 * harmonics) as f64,
+            values: ((lowest - reach).max(lowest.min(-1.0)), (highest + reach).min(highest.max(1.0))),
+        }
+    }
+
+    fn holds(&self, day: f64, value: f64) -> bool {
+        // Days from the neighbour before to the one after; of a cycle, across its turn.
+        let gap = |list: &[f64], at: f64, cycle: Option<f64>| {
+            let i = list.partition_point(|d| *d < at);
+            if list.get(i) == Some(&at) {
+                return 0.0;
+            }
+            let turn = |end: Option<&f64>, by: f64| end.zip(cycle).map(|(d, c)| d + by * c);
+            let before = i.checked_sub(1).map(|i| list[i]).or(turn(list.last(), -1.0));
+            let after = list.get(i).copied().or(turn(list.first(), 1.0));
+            before.zip(after).map_or(f64::INFINITY, |(b, a)| a - b)
+        };
+        gap(&self.days, day, None) <= GAP_DAYS
+            && gap(&self.phases, day.rem_euclid(DAYS_PER_YEAR), Some(DAYS_PER_YEAR)) <= self.apart
+            && (self.values.0..=self.values.1).contains(&value)
+    }
 }
 
 impl Harmonic {
@@ -80,11 +142,13 @@ impl Harmonic {
             }
         }
         let variance = if scale <= EXACT * largest { Some(0.0) } else { huber_variance(&r, scale, p) };
-        Some(Harmonic { origin_days, harmonics, coefficients, triangle, variance })
+        let support = Support::new(days, values, harmonics);
+        Some(Harmonic { origin_days, harmonics, coefficients, triangle, variance, support })
     }
 
-    /// Value and standard error of the curve on a day of the same origin; no error where too many observations are outliers.
-    pub fn at(&self, day: f64) -> (f64, Option<f64>) {
+    /// Value and standard error of the curve on a day of the same origin; `None` where no observation supports it, no error
+    /// where too many observations are outliers.
+    pub fn at(&self, day: f64) -> Option<(f64, Option<f64>)> {
         let x = row(day - self.origin_days, self.harmonics);
         // x' (R'R)^-1 x = |R'^-1 x|^2, by forward substitution.
         let mut z: Vec<f64> = Vec::with_capacity(x.len());
@@ -92,7 +156,8 @@ impl Harmonic {
             let known: f64 = (0..i).map(|k| self.triangle[k][i] * z[k]).sum();
             z.push((v - known) / self.triangle[i][i]);
         }
-        (dot(&x, &self.coefficients), self.variance.map(|v| (v * dot(&z, &z)).sqrt()))
+        let value = dot(&x, &self.coefficients);
+        self.support.holds(day, value).then(|| (value, self.variance.map(|v| (v * dot(&z, &z)).sqrt())))
     }
 
     /// Harmonics of the curve.
@@ -205,7 +270,7 @@ mod tests {
         let days = days(60);
         let exact: Vec<f64> = days.iter().map(|d| truth(*d)).collect();
         let fit = Harmonic::fit(&days, &exact, &[1.0; 60], 3).unwrap();
-        let off = |fit: &Harmonic| days.iter().map(|d| (fit.at(*d).0 - truth(*d)).abs()).fold(0.0, f64::max);
+        let off = |fit: &Harmonic| days.iter().map(|d| (fit.at(*d).unwrap().0 - truth(*d)).abs()).fold(0.0, f64::max);
         assert!(off(&fit) < 1e-12, "{}", off(&fit));
         // Small noise, and every ninth value under a cloud.
         let noisy: Vec<f64> =
@@ -234,7 +299,7 @@ mod tests {
     #[test]
     fn a_constant_series_is_itself_without_error() {
         let fit = Harmonic::fit(&days(30), &[0.4; 30], &[1.0; 30], 3).unwrap();
-        let (value, se) = fit.at(18_100.0);
+        let (value, se) = fit.at(18_100.0).unwrap();
         assert!((value - 0.4).abs() < 1e-12 && se == Some(0.0), "{value} {se:?}");
     }
 
@@ -244,7 +309,44 @@ mod tests {
         let y: Vec<f64> = days.iter().enumerate().map(|(i, d)| truth(*d) + 0.01 * (i as f64 * 1.7).sin()).collect();
         let single = Harmonic::fit(&days, &y, &[0.25; 40], 2).unwrap();
         let plain = Harmonic::fit(&days, &y, &[1.0; 40], 2).unwrap();
-        let (a, b) = (single.at(18_333.0), plain.at(18_333.0));
+        let (a, b) = (single.at(18_333.0).unwrap(), plain.at(18_333.0).unwrap());
         assert!((a.0 - b.0).abs() < 1e-9 && (a.1.unwrap() - b.1.unwrap()).abs() < 1e-9, "a common weight is no matter");
+    }
+
+    #[test]
+    fn what_no_observation_supports_is_not_told() {
+        // Four years of every eighth day, with winters (days 330 to 60 of each year) that nobody saw.
+        let seen = |d: &f64| (60.0..330.0).contains(&d.rem_euclid(DAYS_PER_YEAR));
+        let all: Vec<f64> = (0..183).map(|i| 18_000.0 + 8.0 * f64::from(i)).collect();
+        let days: Vec<f64> = all.iter().copied().filter(seen).collect();
+        let noisy = |d: &f64| truth(*d) - 0.5 + 0.03 * (d * 1.3).sin();
+        let values: Vec<f64> = days.iter().map(noisy).collect();
+        let fit = Harmonic::fit(&days, &values, &vec![1.0; days.len()], 3).unwrap();
+        let told = |d: &f64| fit.at(*d).is_some();
+        assert!(days.iter().all(told) && all.iter().filter(|d| !seen(d)).all(|d| !told(d)));
+        // One winter seen is enough for the season of the others; a gap of a year and more is not told, whatever the season.
+        let one = |d: &f64| seen(d) || (18_600.0..18_800.0).contains(d);
+        let gap = |d: &f64| !(18_900.0..19_200.0).contains(d);
+        let days: Vec<f64> = all.iter().copied().filter(one).collect();
+        let values: Vec<f64> = days.iter().map(noisy).collect();
+        let fit = Harmonic::fit(&days, &values, &vec![1.0; days.len()], 3).unwrap();
+        let ends = days[0]..=days[days.len() - 1];
+        let within = |d: &&f64| ends.contains(*d);
+        assert!(all.iter().filter(within).all(|d| fit.at(*d).is_some()));
+        let days: Vec<f64> = days.into_iter().filter(gap).collect();
+        let values: Vec<f64> = days.iter().map(noisy).collect();
+        let fit = Harmonic::fit(&days, &values, &vec![1.0; days.len()], 3).unwrap();
+        assert!(all.iter().filter(within).all(|d| fit.at(*d).is_some() == gap(d)));
+    }
+
+    #[test]
+    fn a_value_far_beyond_the_observations_is_not_told() {
+        let within = Support::new(&[0.0, 30.0, 60.0], &[0.2, 0.9, 0.6], 1);
+        for (value, told) in [(0.2, true), (0.14, true), (0.12, false), (0.96, true), (0.98, false), (1.36, false)] {
+            assert_eq!(within.holds(30.0, value), told, "{value}");
+        }
+        // A tenth more than 0.99 is beyond what an index of this kind can be; what was observed beyond 1 may be.
+        assert!(!Support::new(&[0.0], &[-0.9, 0.99], 1).holds(0.0, 1.01));
+        assert!(Support::new(&[0.0], &[0.3, 1.2], 1).holds(0.0, 1.2));
     }
 }

@@ -128,7 +128,7 @@ impl Observation {
 pub struct SeriesPoint {
     /// First day of the step.
     pub date: Date,
-    /// Index of the curve; `None` when the parcel was seen in too few steps.
+    /// Index of the curve; `None` when the parcel was seen in too few steps, or where no observation supports a curve.
     pub value: Option<f64>,
     /// Standard error of `value`; `None` where no degree of freedom is left to estimate it.
     pub value_se: Option<f64>,
@@ -159,7 +159,7 @@ pub struct Series {
 ///
 /// `harmonic`: the curve is fitted to the single observations, weighted by `clear_fraction`, and read in the middle of each
 /// step, or at the first or last observation where the middle lies beyond it: the curve says nothing outside what was seen.
-/// With fewer than 12 observations every `value` is `None`.
+/// With fewer than 12 observations every `value` is `None`; so is each that no observation supports ([`harmonic`]).
 pub fn regular_series(observations: &[Observation], anchor: Option<Date>, params: &Params) -> Series {
     let anchor = anchor.unwrap_or(date(1970, 1, 1));
     let step = i64::from(params.step_days.0);
@@ -247,8 +247,9 @@ fn harmonic_values(
     let Some(curve) = Harmonic::fit(days, &values, &weights, params.harmonics.0 as usize) else { return };
     let (Some(&first), Some(&last)) = (days.first(), days.last()) else { return };
     for (point, middle) in points.iter_mut().zip(middles) {
-        let (value, se) = curve.at(middle.clamp(first, last));
-        (point.value, point.value_se) = (Some(value), se);
+        if let Some((value, se)) = curve.at(middle.clamp(first, last)) {
+            (point.value, point.value_se) = (Some(value), se);
+        }
     }
 }
 

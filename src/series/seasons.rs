@@ -9,6 +9,9 @@
 //! A series that begins or ends within the year (a month or more from its turn) must have left its base there: where its first
 //! value is the lowest before the peak, or its last the lowest after it, nobody knows how far down the base lies.
 //!
+//! A step without a value (no observation supports the curve there) cuts the year like an end of the series: within the season
+//! it is a gap, beside the lowest value on its side nobody knows how far down the base lies.
+//!
 //! A year without enough looks has no metrics, and says why. The curve is smoothed, so these are descriptions and no evidence.
 //! A season that runs across the turn of the year, as in the southern hemisphere, is not described by calendar years.
 
@@ -145,13 +148,18 @@ fn metrics(year: &[SeriesPoint], observations: u32, step_days: u32, params: &Par
     if observations < params.min_observations {
         return Err(Status::FewObservations);
     }
-    let values = year.iter().map(|p| p.value).collect::<Option<Vec<f64>>>().ok_or(Status::FewObservations)?;
+    let valued = |p: &SeriesPoint| p.value.is_some();
+    let first = year.iter().position(valued).ok_or(Status::FewObservations)?;
+    let last = year.iter().rposition(valued).ok_or(Status::FewObservations)?;
+    let year = &year[first..=last];
+    // NaN where the curve has no value: no comparison holds there.
+    let values: Vec<f64> = year.iter().map(|p| p.value.unwrap_or(f64::NAN)).collect();
+    let known = |i: &usize| values[*i].is_finite();
     // The first of equals, as a fold from the left finds it.
     let highest = |best: usize, i: usize| if values[i] > values[best] { i } else { best };
-    let peak = (1..values.len()).fold(0, highest);
-    let lowest = |v: &[f64]| v.iter().copied().fold(f64::INFINITY, f64::min);
-    let (before, after) = (&values[..=peak], &values[peak..]);
-    let (base_before, base_after) = (lowest(before), lowest(after));
+    let peak = (0..values.len()).filter(known).reduce(highest).ok_or(Status::FewObservations)?;
+    let lowest = |side: std::ops::Range<usize>| side.map(|i| values[i]).fold(f64::INFINITY, f64::min);
+    let (base_before, base_after) = (lowest(0..peak + 1), lowest(peak..values.len()));
     let peak_value = values[peak];
     let base_value = (base_before + base_after) / 2.0;
     let amplitude = peak_value - base_value;
@@ -161,15 +169,25 @@ fn metrics(year: &[SeriesPoint], observations: u32, step_days: u32, params: &Par
     let level = |base: f64| base + params.threshold * (peak_value - base);
     // Positions in steps, with a fraction. A side without a rise has its base at the peak, and no crossing.
     let rise = level(base_before);
-    let start = (0..peak).rev().find(|&i| values[i] < rise).map(|i| at(i, rise, values[i], values[i + 1]));
+    let crossed = |i: &usize, level: f64| values[*i] < level || !known(i);
+    let start = (0..peak).rev().find(|i| crossed(i, rise));
     let fall = level(base_after);
-    let end = (peak + 1..values.len()).find(|&i| values[i] < fall).map(|i| at(i - 1, fall, values[i - 1], values[i]));
+    let end = (peak + 1..values.len()).find(|i| crossed(i, fall));
     let (Some(start), Some(end)) = (start, end) else { return Err(Status::Incomplete) };
+    if !known(&start) || !known(&end) {
+        return Err(Status::Gap);
+    }
+    let start = at(start, rise, values[start], values[start + 1]);
+    let end = at(end - 1, fall, values[end - 1], values[end]);
     let (first, last) = (year[0].date, year[year.len() - 1].date);
     let end_of_last = i64::from(last.day_of_year()) + i64::from(step_days);
     let begins_late = first.day_of_year() > EDGE_DAYS;
     let ends_early = end_of_last + i64::from(EDGE_DAYS) <= i64::from(last.days_in_year());
-    if (begins_late && before[0] <= base_before) || (ends_early && after[after.len() - 1] <= base_after) {
+    let beside_unknown = |i: &usize| (i.saturating_sub(1)..=i + 1).any(|j| j < values.len() && !known(&j));
+    let hidden = (0..=peak).filter(|i| values[*i] <= base_before).any(|i| beside_unknown(&i))
+        || (peak..values.len()).filter(|i| values[*i] <= base_after).any(|i| beside_unknown(&i));
+    let cut = (begins_late && values[0] <= base_before) || (ends_early && values[values.len() - 1] <= base_after);
+    if hidden || cut {
         return Err(Status::Incomplete);
     }
     // From the last look at or before the begin to the first at or after the end.
@@ -285,9 +303,17 @@ mod tests {
         assert_eq!(status(&few), Status::Ok);
         few.iter_mut().enumerate().filter(|(i, _)| i % 4 != 1).for_each(|(_, p)| p.observations = 0);
         assert_eq!(status(&few), Status::FewObservations);
-        let mut empty = year(&tent());
-        empty[3].value = None;
-        assert_eq!(status(&empty), Status::FewObservations);
+        let without = |steps: &[usize]| {
+            let mut points = year(&tent());
+            steps.iter().for_each(|i| points[*i].value = None);
+            status(&points)
+        };
+        assert_eq!(without(&(0..36).collect::<Vec<_>>()), Status::FewObservations);
+        assert_eq!(without(&[0, 1, 2]), Status::Ok, "as a series that begins late in January");
+        assert_eq!(without(&[0, 1, 2, 3, 4]), Status::Incomplete, "as a series that begins in February");
+        assert_eq!(without(&[3]), Status::Incomplete, "the base may lie lower");
+        assert_eq!(without(&[23]), Status::Gap, "within the season");
+        assert_eq!(without(&[27]), Status::Ok, "after the season, where the base comes later");
         let flat: Vec<f64> = tent().iter().map(|v| 0.7 + 0.1 * v).collect();
         assert_eq!(status(&year(&flat)), Status::NoSeason);
         assert_eq!(status(&from_step(12, &tent()[12..])), Status::Incomplete, "the begin is not seen");

@@ -332,19 +332,56 @@ fn points_off_the_map_are_listed_and_do_not_count() {
 }
 
 #[test]
-fn a_stated_map_class_overrules_the_map() {
+fn a_stated_map_class_must_be_that_of_the_map() {
     let project = project();
-    let mut text = "x,y,crs,reference_class,map_class\n".to_owned();
-    for (i, line) in csv(&POINTS).lines().skip(1).enumerate() {
-        writeln!(text, "{line},{}", if i == 0 { "stable" } else { "" }).unwrap();
-    }
-    project.write("points.csv", &text);
-    let outcome = points(&project, "points.csv", &["--format", "json"]);
-    outcome.expect(0, &["1 points state another map_class"]);
-    assert_eq!(outcome.json()["matrix"]["counts"], serde_json::json!([[1, 1], [2, 4]]));
+    let with = |stated: [&str; 8]| {
+        let mut text = "x,y,crs,reference_class,map_class\n".to_owned();
+        for (line, class) in csv(&POINTS).lines().skip(1).zip(stated) {
+            writeln!(text, "{line},{class}").unwrap();
+        }
+        project.write("points.csv", &text);
+        points(&project, "points.csv", &["--format", "json"])
+    };
+    // Stated where the map says the same, or not at all: counts are those of the map.
+    let json = with(["disturbed", "", "disturbed", "stable", "stable", "", "", "stable"]).expect(0, &[]).json();
+    assert_eq!(json["matrix"]["counts"], serde_json::json!([[2, 1], [1, 4]]));
+    let one = with(["", "", "", "", "disturbed", "", "", ""]);
+    one.expect(
+        2,
+        &["points.csv", "line 6, column `map_class`: found `disturbed` at", "expected `stable`, the class of"],
+    );
+    one.expect(2, &["take the field out"]);
+    assert!(!one.err.contains("more point"), "{}", one.err);
+    with(["stable", "", "stable", "", "disturbed", "", "", ""])
+        .expect(2, &["line 2, column", ", and 2 more points like it"]);
 }
 
-/// The same ground in two grids: the coarse one counts only where the fine one says nothing.
+#[test]
+fn swapped_coordinates_are_told() {
+    let project = project();
+    let swapped = |text: &str| {
+        let turn = |line: &str| {
+            let cells: Vec<&str> = line.split(',').collect();
+            format!("{},{},{}\n", cells[1], cells[0], cells[2..].join(","))
+        };
+        text.lines().skip(1).map(turn).collect::<String>()
+    };
+    let all = csv(&POINTS);
+    project.write("points.csv", &format!("x,y,crs,reference_class\n{}", swapped(&all)));
+    points(&project, "points.csv", &[]).expect(2, &["with their two coordinates swapped, 8 of them lie on a map"]);
+    // Two of ten are swapped, one is far away: the others count, and a note says so.
+    let far = csv(&[(9000, 0, "stable")]).lines().nth(1).unwrap().to_owned();
+    let two = all.lines().take(3).collect::<Vec<_>>().join("\n");
+    project.write("points.csv", &format!("{all}{}{far}\n", swapped(&two)));
+    let outcome = points(&project, "points.csv", &["--format", "json"]);
+    outcome.expect(0, &["2 of the points outside every map lie on one when their two coordinates are swapped"]);
+    assert_eq!(outcome.json()["sample"]["swapped"], 2);
+    assert_eq!(outcome.json()["sample"]["used"], 8);
+    // Beyond the poles it shows at once.
+    project.write("points.csv", "lon,lat,reference_class\n45.1,103.5,stable\n");
+    points(&project, "points.csv", &[]).expect(2, &["line 2: found longitude 45.1, latitude 103.5", "look swapped"]);
+}
+
 #[test]
 fn overlapping_maps_count_a_place_once() {
     let project = project();

@@ -361,7 +361,7 @@ fn a_stack_gives_one_verdict_a_pixel() {
             values.slice_mut(ndarray::s![band, pixel, ..]).assign(&row);
         }
     }
-    let stack = PixelStack { days: all[0].days.clone(), layers, values };
+    let stack = PixelStack { days: all[0].days.clone(), layers, values, first_look: 0, area_ha: 1.0 };
     let judge = Method::Ccdc(params).prepare(&stack.days).unwrap();
     let (verdicts, states) = judge.pixels(&stack, 0, &[]).unwrap();
     assert!(states.is_none());

@@ -335,3 +335,85 @@ fn the_output_folder_can_be_given() {
     assert!(elsewhere.join("run.json").exists());
     assert!(!project.out().exists());
 }
+
+#[test]
+fn an_index_that_no_scene_can_give_is_set_aside_and_one_that_some_cannot_is_noted() {
+    let project = Project::romania(PLAIN, &DATES[..2]);
+    project.edit("project.toml", "\"nbr\"", "\"ndre\"");
+    let said =
+        ["layer ndre [missing_bands at catalog]: found none in 2 scenes, which lack red_edge1", "[observe] indices"];
+    project.lintan("check", &[]).expect(3, &said);
+    project.lintan("run", &[]).expect(3, &said);
+    let aside = quarantine(&project.out());
+    let [Aside { subject, id, reason, .. }] = &aside[..] else { panic!("{aside:?}") };
+    assert_eq!([subject, id, reason], ["layer", "ndre", "missing_bands"]);
+    // One scene of two without the short wave.
+    project.edit("project.toml", "\"ndre\"", "\"ndmi\"");
+    let (folder, day) = (format!("scenes/{}", DATES[1]), DATES[1].replace('-', ""));
+    let item = format!("{folder}/S2_ROMANIA_{day}.json");
+    project.edit(&item, "\"eo:bands\":[{\"name\":\"B11\",\"common_name\":\"swir16\"}]", "\"title\":\"?\"");
+    project.edit(&item, "\"B11\":{", "\"other\":{");
+    let note = format!("note: ndmi: 1 of 2 scenes cannot give it, for want of swir1: S2_ROMANIA_{day}");
+    project.lintan("check", &[]).expect(0, &[&note]);
+    project.lintan("run", &[]).expect(0, &[&note]);
+    assert!(project.record()["notes"].to_string().contains("\"imagery\""), "{}", project.record()["notes"]);
+}
+
+#[test]
+fn a_monitor_that_begins_after_the_last_scene_is_told_by_check() {
+    let project = Project::romania(PLAIN, &DATES);
+    project.edit("project.toml", "\"nbr\"", "\"ndmi\"");
+    let with = |start: &str| {
+        let text = fs::read_to_string(project.path("project.toml")).unwrap();
+        let plain = text.split("[change.monitor]").next().unwrap().to_owned();
+        project.write("project.toml", &format!("{plain}[change.monitor]\nindex = \"ndmi\"\n{start}"));
+        project.lintan("check", &[])
+    };
+    with("monitor_start = \"2031-05-01\"\n").expect(
+        0,
+        &[
+            "note: change.monitor: found 6 scenes with what it reads",
+            "expected one on 2031-05-01 or later",
+            "no parcel can be",
+        ],
+    );
+    with("monitor_start = \"2018-05-04\"\n").expect(0, &["before 2018-05-04, when monitoring begins"]);
+    with("history_years = 9.0\n").expect(0, &["or later, when monitoring begins"]);
+}
+
+#[test]
+fn a_parcel_outside_all_imagery_has_one_row_whatever_reads_it() {
+    let project = with_parcels(&[Parcel::square("in", 100.0, 100.0, 200.0), Parcel::square("out", 9e5, 0.0, 200.0)]);
+    let text = fs::read_to_string(project.path("project.toml")).unwrap();
+    let methods = "[change.monitor]\nindex = \"ndmi\"\n[change.two_date]\nindex = \"ndvi\"\n\
+                   before = [\"2018-05-01\", \"2018-05-30\"]\nafter = [\"2020-05-01\", \"2020-05-30\"]\nmin_drop = 0.2\n";
+    project.write("project.toml", &format!("{text}{methods}"));
+    project.lintan("run", &[]).expect(3, &["parcel out [outside_imagery at extract]"]);
+    let of = |name: &str| quarantine(&project.out()).into_iter().filter(|a| a.id == name).count();
+    assert_eq!((of("out"), of("in")), (1, 2), "{:?}", quarantine(&project.out()));
+}
+
+#[test]
+fn check_says_where_the_rest_stands() {
+    let mut parcels = vec![Parcel::square("in", 100.0, 100.0, 200.0)];
+    parcels.extend((0..32).map(|i| Parcel::square(&format!("out{i:02}"), 9e5, 300.0 * f64::from(i), 200.0)));
+    let project = with_parcels(&parcels);
+    let outcome = project.lintan("check", &[]);
+    outcome.expect(3, &["quarantined (32)", "... and 2 more, all in check --format json"]);
+    assert!(!outcome.err.contains("quarantine.parquet"), "{}", outcome.err);
+    project.lintan("run", &[]).expect(3, &["... and 2 more, all in quarantine.parquet"]);
+}
+
+#[test]
+fn an_unknown_section_is_named_once() {
+    for (section, field) in [
+        ("[change.bfast]\nindex = \"ndvi\"", "`change.bfast`: found an unknown key `bfast`"),
+        ("[change.bfast.more]\nindex = \"ndvi\"", "`change.bfast`"),
+        ("[chagne]\nindex = 1", "`chagne`"),
+    ] {
+        let project = Project::new(&format!("{PLAIN}\n{section}\n"));
+        let outcome = project.lintan("check", &[]);
+        outcome.expect(2, &[field, "help:"]);
+        assert!(!outcome.err.contains("bfast.bfast"), "{}", outcome.err);
+    }
+}
