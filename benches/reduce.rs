@@ -110,5 +110,5 @@ fn pixels(random: &mut Random, n: usize, clear: f64) -> Pixels {
         });
         (layer, Samples::U16(samples.collect()))
     });
-    Pixels { class, layers: layers.into(), factors: Factors::default() }
+    Pixels { class, layers: layers.into(), factors: Factors::default(), lighting: Lighting::default() }
 }
