@@ -9,7 +9,7 @@ use std::sync::Arc;
 use common::{Random, arguments, median_seconds, peak_rss_mib, stars};
 use lintan::cube::extract::observe;
 use lintan::cube::layout::Source;
-use lintan::cube::{Batch, BatchParcel, CubeLayer, Factors, Pixels, Samples, View};
+use lintan::cube::{Batch, BatchParcel, CubeLayer, Factors, Lighting, Pixels, Samples, View};
 use lintan::digest::Sha256;
 use lintan::gdal_io::SampleType;
 use lintan::geo::{Crs, Grid, Lattice, lattice_footprint};

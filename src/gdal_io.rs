@@ -406,13 +406,15 @@ impl Dem {
         let fault = |found: String, help: &str| LayerFault::new("observe.dem", found, "elevations in metres", help);
         let values = self.warp(grid).map_err(|e| {
             let place = format!("around ({}, {}) of {}", grid.x_min, grid.y_max, grid.crs.0);
-            let found = format!("a raster that cannot be brought to the scenes' grid {place} ({})", told_of(&e, &self.path));
+            let found =
+                format!("a raster that cannot be brought to the scenes' grid {place} ({})", told_of(&e, &self.path));
             fault(found, "the file is truncated or damaged, fetch it again")
         })?;
         let elevations: Vec<f64> = values.iter().map(|v| v * self.scale + self.offset).collect();
         match elevations.iter().find(|e| !e.is_nan() && !ELEVATIONS_M.contains(e)) {
             Some(strange) => {
-                let help = "declare the value that means: none (for example: gdal_edit.py -a_nodata), or convert to metres";
+                let help =
+                    "declare the value that means: none (for example: gdal_edit.py -a_nodata), or convert to metres";
                 Err(fault(format!("{strange}, which is no elevation"), help))
             }
             None => Ok(elevations),

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use arrow::array::{Array, ArrayRef, BinaryArray, StringArray};
+use arrow::array::{ArrayRef, BinaryArray, StringArray};
 use arrow::datatypes::{DataType, SchemaRef};
 use rayon::prelude::*;
 
@@ -107,7 +107,14 @@ impl Relief {
 
     /// Puts light on the pixels of some parcels of a view: `members` of its own order, of which `pixels` holds the pixels.
     /// Clear pixels in their own shadow and those whose ground is not known are clear no more.
-    pub fn shine(&self, pixels: &mut Pixels, view: &View, members: std::ops::Range<usize>, lattice: &Lattice, sky: &Sky) {
+    pub fn shine(
+        &self,
+        pixels: &mut Pixels,
+        view: &View,
+        members: std::ops::Range<usize>,
+        lattice: &Lattice,
+        sky: &Sky,
+    ) {
         let mut lits = Vec::with_capacity(pixels.class.len());
         for (ordinal, parcel) in view.parcels().skip(members.start).take(members.len()) {
             let grid = lattice.grid(&parcel.window);
@@ -249,8 +256,8 @@ fn cell_normals(
         let normal = |i: u32| {
             let col = (run.col + i - window.col) as usize;
             let u = (col as f64 + 0.5) / size;
-            let turned = (corners[0] * (1.0 - u) + corners[1] * u) * (1.0 - v)
-                + (corners[2] * (1.0 - u) + corners[3] * u) * v;
+            let turned =
+                (corners[0] * (1.0 - u) + corners[1] * u) * (1.0 - v) + (corners[2] * (1.0 - u) + corners[3] * u) * v;
             let around = std::array::from_fn(|k| elevations[(row + k / 3 - 1) * width + col + k % 3 - 1]);
             Normal::of_elevations(&around, (grid.pixel_x_m, grid.pixel_y_m), turned)
         };

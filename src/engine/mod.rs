@@ -4,6 +4,7 @@
 pub mod extraction;
 pub mod local;
 pub mod plan;
+pub mod terrain;
 
 /// What the work reports while it goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

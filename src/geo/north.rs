@@ -46,8 +46,7 @@ mod tests {
             (32634, 745_542.610_6, 5_099_971.993_4, 3.168_35_f64, 46.011_57),
         ] {
             let north = North::of(&Crs(format!("EPSG:{code}"))).unwrap();
-            let expected =
-                (lon_from_centre.to_radians().tan() * lat.to_radians().sin()).atan().to_degrees();
+            let expected = (lon_from_centre.to_radians().tan() * lat.to_radians().sin()).atan().to_degrees();
             let found = north.convergence_deg((x, y));
             assert!((found - expected).abs() < 2e-3, "EPSG:{code}: {found}, expected {expected}");
         }

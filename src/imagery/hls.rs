@@ -126,8 +126,10 @@ impl Tags {
     pub fn sun(&self) -> Result<Direction, String> {
         let number = |text: &Option<String>| text.as_ref().and_then(|t| t.parse::<f64>().ok());
         let [Some(zenith_deg), Some(azimuth_deg)] = self.sun.each_ref().map(number) else {
-            return Err("found no tags MEAN_SUN_ZENITH_ANGLE and MEAN_SUN_AZIMUTH_ANGLE that are numbers, expected both"
-                .to_owned());
+            return Err(
+                "found no tags MEAN_SUN_ZENITH_ANGLE and MEAN_SUN_AZIMUTH_ANGLE that are numbers, expected both"
+                    .to_owned(),
+            );
         };
         Direction { zenith_deg, azimuth_deg }.checked_sun()
     }

@@ -328,10 +328,9 @@ impl Packed {
                 extent: pair(extent),
             }),
             angles: self.angles.unpack()?,
-            sun: self.sun.map(|[zenith, azimuth]| Direction {
-                zenith_deg: zenith.value(),
-                azimuth_deg: azimuth.value(),
-            }),
+            sun: self
+                .sun
+                .map(|[zenith, azimuth]| Direction { zenith_deg: zenith.value(), azimuth_deg: azimuth.value() }),
             offset_from: self.offset_from,
             assets,
             metadata: self.metadata,

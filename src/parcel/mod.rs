@@ -156,6 +156,8 @@ pub enum Topic {
     Overlap,
     /// Parcels that seem to lie beside their forest.
     Offset,
+    /// Parcels that reach beyond the known elevations.
+    Elevation,
 }
 
 /// Something to know about the layer or a parcel that is used all the same.
