@@ -56,6 +56,7 @@ fn main() {
             class: pixels.class.clone(),
             layers: layers.iter().map(|l| pixels.layers[*l].clone()).collect(),
             factors: pixels.factors.clone(),
+            lighting: Lighting::default(),
         };
         print(spec.id, &own, &[(spec.id.to_owned(), Source::Computed(spec, (0..layers.len()).collect()))]);
         all.push((spec.id.to_owned(), Source::Computed(spec, layers)));

@@ -43,7 +43,7 @@ mod tests {
     fn convergence_of_utm_zones() {
         for (code, x, y, lon_from_centre, lat) in [
             (32652, 500_000.0, 4_705_293.079_788, 0.0, 42.5_f64),
-            (32634, 745_542.610_6, 5_099_971.993_4, 3.168_35_f64, 46.011_57),
+            (32634, 745_277.254_855, 5_100_214.746_673, 3.168_35_f64, 46.011_57),
         ] {
             let north = North::of(&Crs(format!("EPSG:{code}"))).unwrap();
             let expected = (lon_from_centre.to_radians().tan() * lat.to_radians().sin()).atan().to_degrees();
