@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use gdal::DriverManager;
@@ -12,13 +13,14 @@ use gdal::raster::Buffer;
 use gdal::spatial_ref::{AxisMappingStrategy, CoordTransform, SpatialRef};
 use lintan::config::Settings;
 use lintan::cube::relief::Relief;
-use lintan::cube::{Batch, BatchParcel};
+use lintan::cube::{Batch, BatchParcel, Pixels, View};
 use lintan::digest::Sha256;
 use lintan::engine::plan::plan;
 use lintan::engine::terrain;
 use lintan::geo::lattice::Lattice;
 use lintan::geo::{Crs, Footprint, Grid, Span};
 use lintan::imagery::Band;
+use lintan::imagery::angles::{AngleGrid, Angles};
 use lintan::imagery::brdf::c_factor;
 use lintan::record::store::Inputs;
 use serde_json::{Value, json};
@@ -555,6 +557,41 @@ fn slope_and_aspect_are_those_of_gdaldem() {
     let batch = Batch::new(vec![BatchParcel::new("p".into(), Sha256::of(b"p"), footprint)]);
     lintan::run::start();
     let relief = Relief::of(&batch, &lattice, &dem, &AtomicBool::new(false)).unwrap();
+    // A sun at the corners of a tile is taken at each pixel's own place.
+    let parts = |zenith: f64, azimuth: f64| {
+        let (zenith, azimuth) = (zenith.to_radians(), azimuth.to_radians());
+        [(zenith.sin() * azimuth.sin()) as f32, (zenith.sin() * azimuth.cos()) as f32]
+    };
+    let tile = AngleGrid {
+        origin,
+        step: (4000.0, 4000.0),
+        cols: 2,
+        sun: [parts(50.0, 150.0), parts(53.0, 152.0), parts(51.0, 160.0), parts(55.0, 165.0)],
+        view: vec![[0.0, 0.0]; 4],
+    };
+    let angles = Angles::Grid(tile);
+    let sky = angles.sky(&Err(String::new())).unwrap();
+    let batch = Arc::new(batch);
+    let view = View::new(&batch, &w, |_| true);
+    let class = vec![0; size * size];
+    let (factors, lighting) = (Default::default(), Default::default());
+    let mut pixels = Pixels { class, layers: Vec::new(), factors, lighting };
+    relief.shine(&mut pixels, &view, 0..1, &lattice, &sky);
+    let mut lit = 0;
+    for (i, normal) in relief.parcel(0).iter().enumerate() {
+        let place = (origin.0 + ((i % size) as f64 + 0.5) * PIXEL_M, origin.1 - ((i / size) as f64 + 0.5) * PIXEL_M);
+        let (sun, found) = (angles.at(place).unwrap().sun, pixels.lighting.lits[i]);
+        let (ts, phi) = (sun.zenith_deg.to_radians(), sun.azimuth_deg.to_radians());
+        let (east, north) = (f64::from(normal.east), f64::from(normal.north));
+        let (a, aspect) = (east.hypot(north).asin(), east.atan2(north));
+        let cos_i = ts.cos() * a.cos() + ts.sin() * a.sin() * (phi - aspect).cos();
+        if pixels.class[i] == 0 && a.to_degrees() > 2.001 {
+            assert!((f64::from(found.cos_i) - cos_i).abs() < 1e-6, "pixel {i}: {found:?}, expected {cos_i}");
+            lit += 1;
+        }
+    }
+    assert!(lit > 80_000, "{lit}");
+
     let slopes = Slopes::new(32634);
     let (mut compared, mut turned, mut worst): (usize, f64, [f64; 2]) = (0, 0.0, [0.0; 2]);
     for (i, normal) in relief.parcel(0).iter().enumerate() {
