@@ -65,8 +65,10 @@ impl Normal {
         let (east, north) = (-rise_east / length, -rise_north / length);
         let (sin, cos) = convergence_deg.to_radians().sin_cos();
         // The pixel's own elevation counts for nothing but being known.
-        let known = around[4] - around[4];
-        Normal { east: (east * cos + north * sin + known) as f32, north: (north * cos - east * sin + known) as f32 }
+        if around[4].is_nan() {
+            return Normal::UNKNOWN;
+        }
+        Normal { east: (east * cos + north * sin) as f32, north: (north * cos - east * sin) as f32 }
     }
 
     /// True where the ground is known.
