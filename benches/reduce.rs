@@ -9,7 +9,7 @@ use std::sync::Arc;
 use common::{Random, arguments, median_seconds, peak_rss_mib, stars};
 use lintan::cube::extract::observe;
 use lintan::cube::layout::Source;
-use lintan::cube::{Batch, BatchParcel, CubeLayer, Factors, Pixels, Samples, View};
+use lintan::cube::{Batch, BatchParcel, CubeLayer, Factors, Lighting, Pixels, Samples, View};
 use lintan::digest::Sha256;
 use lintan::gdal_io::SampleType;
 use lintan::geo::{Crs, Grid, Lattice, lattice_footprint};
@@ -56,6 +56,7 @@ fn main() {
             class: pixels.class.clone(),
             layers: layers.iter().map(|l| pixels.layers[*l].clone()).collect(),
             factors: pixels.factors.clone(),
+            lighting: Lighting::default(),
         };
         print(spec.id, &own, &[(spec.id.to_owned(), Source::Computed(spec, (0..layers.len()).collect()))]);
         all.push((spec.id.to_owned(), Source::Computed(spec, layers)));
@@ -110,5 +111,5 @@ fn pixels(random: &mut Random, n: usize, clear: f64) -> Pixels {
         });
         (layer, Samples::U16(samples.collect()))
     });
-    Pixels { class, layers: layers.into(), factors: Factors::default() }
+    Pixels { class, layers: layers.into(), factors: Factors::default(), lighting: Lighting::default() }
 }

@@ -21,6 +21,7 @@ use crate::detect::events::EventRule;
 use crate::detect::{MapKind, Method, Want, bfast_monitor, ccdc, landtrendr, monitor, two_date};
 use crate::digest::Sha256;
 use crate::error::{ConfigError, Error, Result};
+use crate::imagery::terrain::Correction;
 use crate::imagery::{Band, catalog};
 use crate::{index, parcel, series};
 
@@ -50,6 +51,12 @@ pub struct Observe {
     /// Bring reflectance to a view from straight above, the sun left where it is; scenes that do not tell where the satellite
     /// stood are set aside.
     pub nbar: bool,
+    /// Correct reflectance on slopes for how the sun lights them ("scs_c"), or leave it as measured ("none"); scenes that do
+    /// not tell where the sun stood, or to which the correction cannot be fitted, are set aside.
+    pub terrain: Correction,
+    /// Raster of elevations in metres, for `terrain`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dem: Option<PathBuf>,
     /// Observations that see a smaller share of the whole parcel are kept in the table, and enter neither series nor carbon.
     pub min_clear_fraction: f64,
 }
@@ -63,6 +70,8 @@ impl Default for Observe {
             mask_dilate_m: 0.0,
             bandpass: Bandpasses::default(),
             nbar: false,
+            terrain: Correction::None,
+            dem: None,
             min_clear_fraction: 0.7,
         }
     }
@@ -340,12 +349,14 @@ impl Settings {
             None => None,
         };
         let dir = options.output.dir.clone().unwrap_or_else(|| Path::new("out").join(&options.project.name));
+        // Where the elevations lie is no matter; what they are is known by their digest.
+        let observe = Observe { dem: None, ..options.observe.clone() };
         let science = Sha256::of_json(&(
             env!("CARGO_PKG_VERSION"),
             (&options.parcels.id, &options.parcels.kind, &options.parcels.kind_values, &options.parcels.attributes),
             (&options.parcels.encoding, &options.parcels.datum_shift),
             (&options.scenes.start, &options.scenes.end, &options.scenes.offset_state),
-            (&options.observe, &options.series, &options.change, &options.biomass),
+            (&observe, &options.series, &options.change, &options.biomass),
             (
                 &options.carbon,
                 &options.account,
@@ -664,6 +675,15 @@ impl Check<'_> {
             let found = o.mask_dilate_m.to_string();
             return Err(self.fail("observe.mask_dilate_m", found, "0 to 5000 metres", "0 switches it off"));
         }
+        if o.terrain == Correction::ScsC && o.dem.is_none() {
+            let help = "add `dem = \"elevations.tif\"`, a raster of elevations in metres, under [observe]";
+            return Err(self.fail(
+                "observe.terrain",
+                "\"scs_c\" without `dem`",
+                "a raster of elevations as `dem`",
+                help,
+            ));
+        }
         if !(0.0..=1.0).contains(&o.min_clear_fraction) {
             let found = o.min_clear_fraction.to_string();
             return Err(self.fail("observe.min_clear_fraction", found, "0 to 1", "0.7 is the default"));
@@ -717,6 +737,8 @@ mod tests {
         let plain = digest("");
         assert_eq!(plain, digest("[engine]\nthreads = 3\nmemory_gib = 1\n[output]\ndir = \"elsewhere\"\n"));
         assert_ne!(plain, digest("[observe]\npixel_m = 20\n"));
+        let lit = |dem: &str| digest(&format!("[observe]\nterrain = \"scs_c\"\ndem = \"{dem}\"\n"));
+        assert!(lit("a.tif") == lit("b/c.tif") && lit("a.tif") != plain);
         assert_ne!(plain, digest("[series]\nstep_days = 16\n"));
     }
 
@@ -739,6 +761,8 @@ mod tests {
             ("[observe]\n\nscl_clear = [4, 12]\n", "observe.scl_clear", Some(10)),
             ("[observe]\nbandpass = \"hls\"\n", "observe.bandpass", Some(9)),
             ("[observe]\nmin_clear_fraction = 70\n", "observe.min_clear_fraction", Some(9)),
+            ("[observe]\nterrain = \"scs_c\"\n", "observe.terrain", Some(9)),
+            ("[observe]\nterrain = \"minnaert\"\n", "observe.terrain", Some(9)),
             ("[engine]\nmemory_gib = 0\n", "engine.memory_gib", Some(9)),
             ("[account]\nperiods = [[\"2020-01-01\", \"2021-01-01\"]]\n", "account.periods", Some(9)),
             (

@@ -216,6 +216,10 @@ pub enum Reason {
     BadAttribute,
     /// The parcel cannot be brought into the scenes' coordinate system.
     BadCoordinates,
+    /// The raster of elevations does not reach the parcel.
+    OutsideDem,
+    /// Slopes cannot be corrected by what the scene shows.
+    UnusableTerrain,
     /// No scene covers the parcel.
     OutsideImagery,
     /// Too few clear observations where one is needed.

@@ -12,8 +12,8 @@ use crate::config::Settings;
 use crate::cube::extract::{coverage_where, snapped};
 use crate::cube::layout::Source;
 use crate::cube::{self, part};
-use crate::engine::extraction::undigested;
 use crate::engine::plan::{Plan, PlannedScene};
+use crate::engine::terrain;
 use crate::error::{Error, Result};
 use crate::imagery::mask::Class;
 use crate::mosaic::{self, Part, View};
@@ -140,7 +140,7 @@ impl<'a> Gather<'a> {
                     if view.pixels() == 0 || !concerned[scene.facts.grid_id.as_str()].contains(&b) {
                         continue;
                     }
-                    let path = scene.observations_path(self.root, view).ok_or_else(|| undigested(scene))?;
+                    let path = scene.observations_path(self.root, view).ok_or_else(|| terrain::undigested(scene))?;
                     part::for_each_row(&path, |row| {
                         let Some(place) = placed.get(row.footprint_key).filter(|p| p.batch == b) else { return };
                         let Some(index) = names.get(row.index) else { return };
@@ -292,15 +292,14 @@ impl<'a> Gather<'a> {
     /// Classes and index of one parcel in one scene, from the cube.
     fn parcel_pixels(&self, scene: &PlannedScene, place: &Placement, index: &str) -> Result<Part> {
         let view = &scene.views[place.batch];
-        let path = scene.cube_path(self.root, view).ok_or_else(|| undigested(scene))?;
-        let lost = || Error::Internal(format!("parcel {} is not in {}", place.position, path.display()));
+        let lost = || Error::Internal(format!("parcel {} is not in the cube of {}", place.position, scene.scene.id));
         let at = view.parcels().position(|(ordinal, _)| ordinal == place.ordinal).ok_or_else(lost)?;
         let groups = view.row_groups();
         let group = groups.iter().position(|g| g.contains(&at)).ok_or_else(lost)?;
         let size = |(_, p): (usize, &cube::BatchParcel)| p.footprint.pixels() as usize;
         let first: usize = view.parcels().skip(groups[group].start).take(at - groups[group].start).map(size).sum();
         let range = first..first + view.batch.parcels[place.ordinal].footprint.pixels() as usize;
-        let (pixels, _) = cube::read(&path, Some(group))?;
+        let pixels = terrain::read(self.plan, scene, self.root, view, Some(group))?;
         let (_, source) = scene.layout.indices.iter().find(|(i, _)| i == index).ok_or_else(lost)?;
         let values = index_values(&pixels, source)[range.clone()].to_vec();
         Ok(Part { class: pixels.class[range].to_vec(), values })

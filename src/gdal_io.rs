@@ -345,6 +345,98 @@ impl Blocks {
     }
 }
 
+/// Elevations below and above these are none: codes for missing ground that nobody declared, or another unit, metres.
+const ELEVATIONS_M: std::ops::RangeInclusive<f64> = -500.0..=9000.0;
+
+/// A raster of elevations, for use by one thread.
+pub struct Dem {
+    dataset: Dataset,
+    path: PathBuf,
+    scale: f64,
+    offset: f64,
+}
+
+impl Dem {
+    /// Opens the first band of a raster in any CRS.
+    ///
+    /// # Errors
+    /// The file is absent or unreadable, has no CRS, refers to other files, or states another unit than metres.
+    pub fn open(path: &Path) -> Result<Dem, LayerFault> {
+        const RASTER: &str = "a raster of elevations in metres, such as a GeoTIFF";
+        let fault = |found: String, expected: &str, help: &str| LayerFault::new("observe.dem", found, expected, help);
+        if !path.is_file() {
+            return Err(fault("no such file".into(), RASTER, "correct `dem` under [observe]"));
+        }
+        LAST_MESSAGE.with_borrow_mut(String::clear);
+        let unreadable = |e: gdal::errors::GdalError| {
+            fault(format!("a file that cannot be read ({})", told(&e)), RASTER, "correct `dem` under [observe]")
+        };
+        let dataset = Dataset::open_ex(path, raster_options()).map_err(unreadable)?;
+        // Its digest would say nothing of what it refers to.
+        if dataset.driver().short_name() == "VRT" {
+            let help = "join the pieces into one file (for example: gdal_translate dem.vrt dem.tif)";
+            return Err(fault("a virtual raster, which only refers to other files".into(), RASTER, help));
+        }
+        let band = dataset.rasterband(1).map_err(unreadable)?;
+        let unit = band.unit().trim().to_lowercase();
+        if !["", "m", "metre", "metres", "meter", "meters"].contains(&unit.as_str()) {
+            let help = "convert the elevations to metres (for example: gdal_calc.py)";
+            return Err(fault(format!("elevations in \"{unit}\""), "metres", help));
+        }
+        if dataset.geo_transform().is_err() {
+            let help = "write where it lies into the file (for example: gdal_translate -a_ullr)";
+            return Err(fault("a raster that is not georeferenced".into(), RASTER, help));
+        }
+        let srs = dataset.spatial_ref().map_err(|_| "a raster without a CRS".to_owned());
+        srs.and_then(|srs| crs_of(&srs)).map_err(|found| {
+            let help = "write the CRS into the file (for example: gdal_translate -a_srs EPSG:4326 in.tif out.tif); it is never guessed";
+            fault(found, "a coordinate reference system", help)
+        })?;
+        let packing = Packing::of(&dataset);
+        let (scale, offset) = (packing.scale.unwrap_or(1.0), packing.offset.unwrap_or(0.0));
+        Ok(Dem { dataset, path: path.to_path_buf(), scale, offset })
+    }
+
+    /// Elevations in metres on a grid, row by row; NaN where there is none. Bilinear, over as many pixels as the grid's are
+    /// wide where those of the raster are finer; next to a hole or the edge, of those that are there.
+    ///
+    /// # Errors
+    /// The raster cannot be decoded there, or holds what is no elevation.
+    pub fn elevations_m(&self, grid: &Grid) -> Result<Vec<f64>, LayerFault> {
+        let fault = |found: String, help: &str| LayerFault::new("observe.dem", found, "elevations in metres", help);
+        let values = self.warp(grid).map_err(|e| {
+            let place = format!("around ({}, {}) of {}", grid.x_min, grid.y_max, grid.crs.0);
+            let found =
+                format!("a raster that cannot be brought to the scenes' grid {place} ({})", told_of(&e, &self.path));
+            fault(found, "the file is truncated or damaged, fetch it again")
+        })?;
+        let elevations: Vec<f64> = values.iter().map(|v| v * self.scale + self.offset).collect();
+        match elevations.iter().find(|e| !e.is_nan() && !ELEVATIONS_M.contains(e)) {
+            Some(strange) => {
+                let help =
+                    "declare the value that means: none (for example: gdal_edit.py -a_nodata), or convert to metres";
+                Err(fault(format!("{strange}, which is no elevation"), help))
+            }
+            None => Ok(elevations),
+        }
+    }
+
+    fn warp(&self, grid: &Grid) -> gdal::errors::Result<Vec<f64>> {
+        let size = (grid.cols as usize, grid.rows as usize);
+        let mut target =
+            DriverManager::get_driver_by_name("MEM")?.create_with_band_type::<f64, _>("", size.0, size.1, 1)?;
+        target.set_geo_transform(&[grid.x_min, grid.pixel_x_m, 0.0, grid.y_max, 0.0, -grid.pixel_y_m])?;
+        let mut srs = SpatialRef::from_definition(&grid.crs.0)?;
+        srs.set_axis_mapping_strategy(AxisMappingStrategy::TraditionalGisOrder);
+        target.set_spatial_ref(&srs)?;
+        let mut band = target.rasterband(1)?;
+        band.set_no_data_value(Some(f64::NAN))?;
+        band.write((0, 0), size, &mut Buffer::new(size, vec![f64::NAN; size.0 * size.1]))?;
+        gdal::raster::reproject(&self.dataset, &target)?;
+        Ok(target.rasterband(1)?.read_as::<f64>((0, 0), size, size, None)?.into_shape_and_vec().1)
+    }
+}
+
 /// Size of the blocks of a raster that is written.
 const COG_BLOCK: usize = 512;
 

@@ -16,9 +16,11 @@ use crate::digest::Sha256;
 use crate::engine::Progress;
 use crate::engine::extraction::Extraction;
 use crate::engine::plan::{OBSERVATION_VERSION, Plan, plan};
+use crate::engine::terrain;
 use crate::error::{ConfigError, Error, Quarantine, Result, Stage, Subject};
 use crate::gdal_io;
 use crate::imagery::brdf;
+use crate::imagery::terrain::{CITATION, Correction};
 use crate::index;
 use crate::parcel::{Note, Topic};
 use crate::record::manifest::{self, Manifest, ParcelSummary, SceneRecord};
@@ -111,7 +113,7 @@ pub fn run(settings: &Settings, behaviour: &Behaviour) -> Result<Summary> {
     let biomass = biomass_files(settings, &inputs);
     // What was digested stays known even when the plan fails.
     inputs.save()?;
-    let (plan, biomass) = (plan?, biomass?);
+    let (mut plan, biomass) = (plan?, biomass?);
     let planned_s = clock.elapsed().as_secs_f64();
 
     for (id, grid) in &plan.grids {
@@ -119,6 +121,7 @@ pub fn run(settings: &Settings, behaviour: &Behaviour) -> Result<Summary> {
             batch.write(&store::grid_folder(store.root(), id), id)?;
         }
     }
+    pool.install(|| terrain::prepare(&mut plan, store.root(), behaviour.progress, behaviour.cancel))?;
     let extraction = Extraction::new(settings, &plan, store.root(), behaviour.cancel, behaviour.progress);
     extraction.all(&pool)?;
     let extracted_s = clock.elapsed().as_secs_f64();
@@ -241,7 +244,7 @@ fn results_key(
 ) -> Result<Sha256> {
     let files: Vec<Sha256> = biomass.iter().map(|i| i.sha256).collect();
     let scenes: Vec<(&str, Option<Sha256>)> =
-        used.iter().map(|s| &plan.scenes[*s]).map(|s| (s.scene.id.as_str(), s.key)).collect();
+        used.iter().map(|s| &plan.scenes[*s]).map(|s| (s.scene.id.as_str(), s.identity())).collect();
     let parcels: Vec<_> = plan.parcels.parcels.iter().map(|p| (p.digest, p.kind, &p.attributes)).collect();
     Sha256::of_json(&(TABLES_VERSION, OBSERVATION_VERSION, settings.science, files, scenes, parcels, quarantined))
 }
@@ -291,6 +294,10 @@ fn citations(settings: &Settings) -> Vec<String> {
     if options.observe.nbar {
         works.push(format!("nbar: {}", brdf::CITATION));
     }
+    if options.observe.terrain == Correction::ScsC {
+        works.push(format!("terrain scs_c: {CITATION}"));
+        works.push("slope and aspect: Horn 1981, Proceedings of the IEEE 69:14-47".into());
+    }
     works.extend(options.change.methods().iter().map(|m| format!("{}: {}", m.name(), m.citation())));
     works.push("series: Eilers 2003, Analytical Chemistry 75:3631-3636".into());
     works.push("area: Karney 2013, Journal of Geodesy 87:43-55".into());
@@ -307,7 +314,8 @@ fn citations(settings: &Settings) -> Vec<String> {
 fn all_inputs(settings: &Settings, plan: &Plan, inputs: &Inputs) -> Result<Vec<manifest::Input>> {
     let mut all: BTreeSet<manifest::Input> = plan.scenes.iter().flat_map(|s| s.inputs.iter().cloned()).collect();
     let layer = crate::parcel::files(&settings.options.parcels, &settings.base);
-    for path in std::iter::once(settings.path.clone()).chain(layer) {
+    let dem = plan.dem.iter().map(|d| d.path.clone());
+    for path in std::iter::once(settings.path.clone()).chain(layer).chain(dem) {
         let file = inputs.get(&path)?;
         let relative = path.strip_prefix(&settings.base).unwrap_or(&path).to_string_lossy().into_owned();
         all.insert(manifest::Input { path: relative, size: file.size, sha256: file.sha256 });
@@ -366,6 +374,7 @@ fn scene_records(settings: &Settings, plan: &Plan, used: &[usize], root: &Path) 
                 grid_id: scene.facts.grid_id.clone(),
                 layers: layers.collect(),
                 angles: settings.options.observe.nbar.then(|| scene.scene.angles.record()),
+                terrain: terrain::record(scene, root)?,
                 indices_missing: scene.layout.missing.clone(),
                 pixels_by_class: classes,
             })

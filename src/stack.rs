@@ -11,8 +11,8 @@ use rayon::prelude::*;
 
 use crate::cube::{self, BatchParcel, Pixels};
 use crate::detect::{PixelStack, Want};
-use crate::engine::extraction::undigested;
 use crate::engine::plan::{GridPlan, Member, Plan, PlannedScene};
+use crate::engine::terrain;
 use crate::error::{Error, Result};
 use crate::gather::index_values;
 use crate::imagery::mask::Class;
@@ -278,8 +278,7 @@ impl<'a> Stacks<'a> {
             if !members.iter().any(|(ordinal, _)| wanted(*ordinal)) {
                 continue;
             }
-            let path = scene.cube_path(self.root, view).ok_or_else(|| undigested(scene))?;
-            let (pixels, _) = cube::read(&path, Some(group))?;
+            let pixels = terrain::read(self.plan, scene, self.root, view, Some(group))?;
             let layers: Vec<Vec<f64>> = self.wants.iter().map(|w| values_of(&pixels, &scene.layout, w)).collect();
             let mut at = 0;
             for (ordinal, parcel) in members {

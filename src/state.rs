@@ -54,7 +54,8 @@ pub fn path(root: &Path, method: &Method, block: &Block) -> Result<PathBuf> {
 /// Identity of the passes, in order. `None` where a scene's digest is unknown.
 pub fn identities(plan: &Plan, looks: &[Look]) -> Option<Vec<String>> {
     let identity = |look: &Look| -> Option<String> {
-        let keys: Option<String> = look.scenes.iter().map(|s| plan.scenes[*s].key.map(|k| k.to_string())).collect();
+        let keys: Option<String> =
+            look.scenes.iter().map(|s| plan.scenes[*s].identity().map(|k| k.to_string())).collect();
         Some(Sha256::of(keys?.as_bytes()).short().to_owned())
     };
     looks.iter().map(identity).collect()

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rayon::prelude::*;
 
 use super::layout::{LayerRaster, Layout, Source};
-use super::{CubeLayer, Factors, Pixels, Samples, View};
+use super::{CubeLayer, Factors, Lighting, Pixels, Samples, View};
 use crate::error::{Reason, SceneFault};
 use crate::gdal_io::{Blocks, Readable, SampleType};
 use crate::geo::coverage::Footprint;
@@ -244,7 +244,7 @@ pub fn extract(
     for class in &class {
         account.by_class[usize::from(*class)] += 1;
     }
-    Ok((Pixels { class, layers, factors: Factors::default() }, account))
+    Ok((Pixels { class, layers, factors: Factors::default(), lighting: Lighting::default() }, account))
 }
 
 /// Part of a block list for one worker, with its own handle on the raster.
@@ -578,6 +578,7 @@ pub fn split(pixels: Pixels, targets: &Targets) -> Vec<Pixels> {
                 .collect(),
             // They come with the views.
             factors: Factors::default(),
+            lighting: Lighting::default(),
         })
         .collect()
 }

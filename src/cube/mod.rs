@@ -7,11 +7,16 @@
 //! numbers of pixels that are not clear are the filler: blocks without a clear parcel pixel are never decoded. The file's
 //! metadata says how digital numbers become reflectance.
 //!
+//! Where slopes are corrected, a **relief** file ([`relief`]) beside the footprints holds how the ground lies under each of
+//! their pixels, and a JSON file of the scene the C of each layer. Cube files do not depend on these two: other elevations or
+//! other parcels decode nothing again.
+//!
 //! Names are digests of everything the content depends on, so a file that is there is right.
 
 pub mod extract;
 pub mod layout;
 pub mod part;
+pub mod relief;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -29,6 +34,7 @@ use crate::gdal_io::SampleType;
 use crate::geo::coverage::{Footprint, Span};
 use crate::geo::grid::Window;
 use crate::imagery::Calibration;
+use crate::imagery::terrain::Lit;
 use layout::LayerRaster;
 
 /// Raise when footprints change for the same parcel and grid.
@@ -437,7 +443,26 @@ impl Factors {
     }
 }
 
-/// Pixels of one scene over one batch.
+/// How the sun lights each pixel, and the C of each layer; nothing where slopes are left as they are
+/// ([`crate::imagery::terrain`]).
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Lighting {
+    /// Of each pixel.
+    pub lits: Vec<Lit>,
+    /// Of each layer; `None` where it is left as it is. Empty: none is known yet.
+    pub c: Vec<Option<f64>>,
+}
+
+impl Lighting {
+    /// Corrects the values of one layer over a range of pixels.
+    fn apply(&self, range: std::ops::Range<usize>, layer: usize, values: &mut [f64]) {
+        let Some(c) = self.c.get(layer).copied().flatten() else { return };
+        values.iter_mut().zip(&self.lits[range]).for_each(|(v, lit)| *v *= lit.factor(c));
+    }
+}
+
+/// Pixels of one scene over one batch. A physical value is calibrated (offset, scale, bandpass), then multiplied with the
+/// factor of its parcel (view angle), then with that of its own slope.
 #[derive(Debug, Clone)]
 pub struct Pixels {
     /// Clear-sky class of each pixel, footprints one after the other in batch order.
@@ -446,6 +471,8 @@ pub struct Pixels {
     pub layers: Vec<(CubeLayer, Samples)>,
     /// What physical values are multiplied with.
     pub factors: Factors,
+    /// How the sun lights them; never in a cube file.
+    pub lighting: Lighting,
 }
 
 impl Pixels {
@@ -453,7 +480,8 @@ impl Pixels {
     pub fn physical(&self, range: std::ops::Range<usize>, layer: usize, out: &mut Vec<f64>) {
         let (description, samples) = &self.layers[layer];
         samples.physical(range.clone(), &self.class[range.clone()], description, out);
-        self.factors.apply(range, layer, out);
+        self.factors.apply(range.clone(), layer, out);
+        self.lighting.apply(range, layer, out);
     }
 }
 
@@ -599,5 +627,5 @@ pub fn read(path: &Path, group: Option<usize>) -> Result<(Pixels, SceneFacts)> {
             (layer, samples)
         })
         .collect();
-    Ok((Pixels { class, layers, factors }, facts))
+    Ok((Pixels { class, layers, factors, lighting: Lighting::default() }, facts))
 }

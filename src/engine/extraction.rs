@@ -1,19 +1,20 @@
 //! Scenes to cube files and statistics: runs the tasks of a plan within the memory budget. A scene that cannot be decoded is
 //! set aside whole; storage that refuses stops the run.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use super::plan::{Plan, PlannedScene, Task, bytes_per_pixel};
+use super::terrain::{self, undigested};
 use super::{Event, Progress, local};
 use crate::config::Settings;
 use crate::cube::extract::{Effort, MaskRule, Observed, Stop, Targets, extract, observe, split};
 use crate::cube::layout::LayerRaster;
 use crate::cube::{self, Factors, View, part};
 use crate::digest::Sha256;
-use crate::error::{Error, Quarantine, Result, Stage};
+use crate::error::{Error, Quarantine, Result, SceneFault, Stage};
 use crate::geo::grid::Window;
 use crate::imagery::mask::MaskTable;
 use crate::imagery::{Band, Layer, Scene};
@@ -30,6 +31,9 @@ struct Found {
 /// Targets that are kept for the next scene. Sentinel-2 tiles always cover the same window; Landsat scenes seldom do, and
 /// theirs must not pile up.
 const TARGETS_KEPT: usize = 16;
+
+/// Bytes that the light on a pixel takes, and a layer's value with it.
+const LIT_BYTES: u64 = 16;
 
 /// The extraction of all pending scenes.
 pub struct Extraction<'a> {
@@ -83,7 +87,53 @@ impl<'a> Extraction<'a> {
             Ok(())
         });
         (self.progress)(Event::End);
+        result?;
+        self.correct(pool)
+    }
+
+    /// Fits the correction of slopes to every scene that has work to do, now that all of its pixels are in the store, and makes
+    /// the statistics that waited for it.
+    fn correct(&self, pool: &rayon::ThreadPool) -> Result<()> {
+        let failed: BTreeSet<String> =
+            self.faults.lock().map_or_else(|_| BTreeSet::new(), |f| f.iter().map(|q| q.id.clone()).collect());
+        let concerned = self.plan.tasks.iter().map(|t| &self.plan.scenes[t.scene]);
+        let scenes: Vec<&PlannedScene> =
+            concerned.filter(|s| s.terrain.is_some() && !failed.contains(&s.scene.id)).collect();
+        if scenes.is_empty() {
+            return Ok(());
+        }
+        let budget = self.settings.options.engine.memory_gib * f64::from(1 << 30) * 0.5;
+        let bytes = |s: &&PlannedScene| {
+            let pixels = s.views.iter().map(|v| v.pixels()).max().unwrap_or(0) as u64;
+            pixels * (bytes_per_pixel(&s.layout) + LIT_BYTES)
+        };
+        let in_flight = ((budget / scenes.iter().map(bytes).max().unwrap_or(0).max(1) as f64) as usize).max(1);
+        (self.progress)(Event::Begin("terrain", "scenes", scenes.len() as u64));
+        let result = local::for_each(scenes.len(), in_flight, pool, |i, threads| {
+            let scene = scenes[i];
+            match terrain::fit(self.plan, scene, self.root, self.cancel)? {
+                Some(fault) => self.set_aside(scene, fault),
+                None => {
+                    let done = |v: &View| scene.observations_path(self.root, v).is_some_and(|p| p.exists());
+                    for view in scene.views.iter().filter(|v| v.pixels() > 0 && !done(v)) {
+                        let pixels = terrain::read(self.plan, scene, self.root, view, None)?;
+                        self.keep(scene, view, &self.observe(scene, view, &pixels, threads))?;
+                    }
+                }
+            }
+            (self.progress)(Event::Advance(1));
+            Ok(())
+        });
+        (self.progress)(Event::End);
         result
+    }
+
+    fn set_aside(&self, scene: &PlannedScene, fault: SceneFault) {
+        tracing::warn!(scene = scene.scene.id, "{}", fault.message);
+        let q = Quarantine::scene(&scene.scene.id, Stage::Extract, fault.reason, &scene.scene.source, fault.message);
+        if let Ok(mut faults) = self.faults.lock() {
+            faults.push(q);
+        }
     }
 
     /// Tasks whose pixels fit half of the budget each; larger ones are cut by batch.
@@ -135,8 +185,18 @@ impl<'a> Extraction<'a> {
         if self.cancel.load(Ordering::Relaxed) {
             return Err(Error::Interrupted);
         }
-        let targets = self.targets(scene, &task.batches);
-        if self.observe_stored(scene, &targets, threads)? {
+        // Statistics of slopes wait for all pixels of the scene.
+        let waits = scene.terrain.is_some();
+        let batches: Vec<usize> = if waits {
+            task.batches.iter().copied().filter(|b| !scene.has_pixels(self.root, &scene.views[*b])).collect()
+        } else {
+            task.batches.clone()
+        };
+        if batches.is_empty() {
+            return Ok(());
+        }
+        let targets = self.targets(scene, &batches);
+        if !waits && self.observe_stored(scene, &targets, threads)? {
             return Ok(());
         }
         let rule = mask_rule(self.settings, &scene.scene);
@@ -145,17 +205,7 @@ impl<'a> Extraction<'a> {
             Ok(done) => done,
             Err(Stop::Cancelled) => return Err(Error::Interrupted),
             Err(Stop::Fault(fault)) => {
-                tracing::warn!(scene = scene.scene.id, "{}", fault.message);
-                let q = Quarantine::scene(
-                    &scene.scene.id,
-                    Stage::Extract,
-                    fault.reason,
-                    &scene.scene.source,
-                    fault.message,
-                );
-                if let Ok(mut faults) = self.faults.lock() {
-                    faults.push(q);
-                }
+                self.set_aside(scene, fault);
                 return Ok(());
             }
         };
@@ -164,9 +214,11 @@ impl<'a> Extraction<'a> {
         for (view, mut pixels) in targets.views().iter().zip(split(pixels, &targets)) {
             pixels.factors = self.factors(scene, view);
             let path = scene.cube_path(self.root, view).ok_or_else(|| undigested(scene))?;
-            let found = self.observe(scene, view, &pixels, threads);
+            let found = (!waits).then(|| self.observe(scene, view, &pixels, threads));
             cube::write(&path, view, pixels, &scene.facts)?;
-            self.keep(scene, view, &found)?;
+            if let Some(found) = found {
+                self.keep(scene, view, &found)?;
+            }
         }
         Ok(())
     }
@@ -226,9 +278,4 @@ pub fn mask_rule(settings: &Settings, scene: &Scene) -> MaskRule {
         dilate_m: options.mask_dilate_m,
         occlusion_bit: scene.spec.mask.occlusion_bit,
     }
-}
-
-/// A planned scene must have been digested before its files are named.
-pub fn undigested(scene: &PlannedScene) -> Error {
-    Error::Internal(format!("scene {} was planned without a digest", scene.scene.id))
 }

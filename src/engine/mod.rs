@@ -5,6 +5,7 @@ pub mod extraction;
 pub mod lacking;
 pub mod local;
 pub mod plan;
+pub mod terrain;
 
 /// What the work reports while it goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

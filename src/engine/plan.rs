@@ -10,9 +10,11 @@ use rayon::prelude::*;
 use serde::Serialize;
 
 use super::lacking::lacking;
+use super::terrain::{self, Terrain};
 use super::{Event, Progress};
 use crate::config::Settings;
 use crate::cube::layout::{Layout, Wanted, lay_out};
+use crate::cube::relief::{Relief, told};
 use crate::cube::{self, Batch, CUBE_VERSION, CubeLayer, SceneFacts, View, footprint_key};
 use crate::digest::Sha256;
 use crate::error::{Error, Quarantine, Reason, Result, Stage, Subject};
@@ -26,6 +28,7 @@ use crate::imagery::angles::Angles;
 use crate::imagery::calendar::{self, Track};
 use crate::imagery::catalog::{self, Duplicate};
 use crate::imagery::sensor::{MaskLayout, Sensors};
+use crate::imagery::terrain::Correction;
 use crate::imagery::{Layer, OffsetSource, Scene, archive, dark};
 use crate::parcel::{self, Note, ParcelSet};
 use crate::record::manifest::Input;
@@ -50,6 +53,8 @@ pub struct PlannedScene {
     pub inputs: Vec<Input>,
     /// True where its reflectance is brought to a view from straight above.
     pub nbar: bool,
+    /// Where reflectance is corrected for how the sun lights slopes.
+    pub terrain: Option<Terrain>,
     /// What it sees of each batch, in batch order.
     pub views: Vec<Arc<View>>,
 }
@@ -65,15 +70,34 @@ impl PlannedScene {
     pub fn observations_path(&self, root: &Path, view: &View) -> Option<PathBuf> {
         let mut indices: Vec<&str> = self.layout.indices.iter().map(|(id, _)| id.as_str()).collect();
         indices.sort_unstable();
-        let what = format!("{}/{}/{OBSERVATION_VERSION}/{}", self.key?, view.digest, indices.join(","));
+        let what = format!("{}/{}/{OBSERVATION_VERSION}/{}", self.identity()?, view.digest, indices.join(","));
         let key = Sha256::of(what.as_bytes());
         Some(self.folder(root).join(format!("observations-{}.parquet", key.short())))
     }
 
-    /// True when both files of a view are in the store.
+    /// Where C of each layer is kept.
+    pub fn fit_path(&self, root: &Path) -> Option<PathBuf> {
+        Some(self.folder(root).join(format!("terrain-{}.json", self.identity()?.short())))
+    }
+
+    /// Everything that its observations depend on: its pixels, and the correction of slopes.
+    pub fn identity(&self) -> Option<Sha256> {
+        match &self.terrain {
+            Some(terrain) => Some(Sha256::of(format!("{}/{}", self.key?, terrain.id()?).as_bytes())),
+            None => self.key,
+        }
+    }
+
+    /// True when everything that is made of a view is in the store.
     fn has(&self, root: &Path, view: &View) -> bool {
         let there = |path: Option<PathBuf>| path.is_some_and(|p| p.exists());
-        there(self.observations_path(root, view)) && there(self.cube_path(root, view))
+        let fitted = self.terrain.is_none() || there(self.fit_path(root));
+        fitted && there(self.observations_path(root, view)) && self.has_pixels(root, view)
+    }
+
+    /// True when the pixels of a view are in the store.
+    pub fn has_pixels(&self, root: &Path, view: &View) -> bool {
+        self.cube_path(root, view).is_some_and(|p| p.exists())
     }
 
     fn folder(&self, root: &Path) -> PathBuf {
@@ -91,6 +115,8 @@ pub struct GridPlan {
     pub known: usize,
     /// The footprints of this run's parcels.
     pub wanted: BTreeMap<Sha256, Member>,
+    /// How the ground lies under each batch, by the batch's digest; empty where slopes are left as they are.
+    pub relief: BTreeMap<Sha256, Relief>,
     /// What a raster of each occurring window sees of each batch: all of it, and of this run's parcels.
     views: BTreeMap<Window, Vec<[Arc<View>; 2]>>,
 }
@@ -113,6 +139,15 @@ pub struct Task {
     pub batches: Vec<usize>,
 }
 
+/// The raster of elevations.
+#[derive(Debug, Clone)]
+pub struct DemFile {
+    /// Where it is.
+    pub path: PathBuf,
+    /// Digest; `None` when it is not known yet and was not to be made.
+    pub sha256: Option<Sha256>,
+}
+
 /// Everything that is to be done.
 pub struct Plan {
     /// Parcels.
@@ -121,6 +156,8 @@ pub struct Plan {
     pub scenes: Vec<PlannedScene>,
     /// Grids by id.
     pub grids: BTreeMap<String, GridPlan>,
+    /// Elevations, where slopes are corrected.
+    pub dem: Option<DemFile>,
     /// Work to do, in scene order.
     pub tasks: Vec<Task>,
     /// Acquisitions found more than once.
@@ -162,9 +199,10 @@ pub fn plan(
             help: "correct the layer".into(),
         });
     }
+    let dem = elevations(settings, inputs, digest_all)?;
     let sensors = Sensors::builtin()?;
-    let catalog =
-        catalog::read_again(&options.scenes, &settings.base, &sensors, &inputs.products, options.observe.nbar)?;
+    let with_angles = options.observe.nbar || dem.is_some();
+    let catalog = catalog::read_again(&options.scenes, &settings.base, &sensors, &inputs.products, with_angles)?;
     let mut quarantined = parcels.quarantined.clone();
     for bad in catalog.bad {
         quarantined.push(Quarantine::scene(&bad.id, Stage::Catalog, bad.fault.reason, &bad.source, bad.fault.message));
@@ -236,12 +274,23 @@ pub fn plan(
         }
     }
     let mut tasks = Vec::new();
+    // The footprints that each window's correction rests on.
+    let mut members: BTreeMap<(String, Window), Sha256> = BTreeMap::new();
     for (position, scene) in scenes.iter_mut().enumerate() {
         let Some(views) = grids.get(&scene.facts.grid_id).and_then(|g| g.views.get(&scene.window)) else { continue };
+        if let Some(terrain) = &mut scene.terrain {
+            let keys = || views.iter().flat_map(|[_, ours]| ours.parcels().map(|(_, p)| p.key)).collect();
+            let place = (scene.facts.grid_id.clone(), scene.window);
+            let members = members.entry(place).or_insert_with(|| terrain::members(keys()));
+            terrain.identify(dem.as_ref().and_then(|d| d.sha256), members)?;
+        }
         // A file that also holds parcels of earlier runs serves; a new one is made for this run's parcels alone, so that
         // a parcel that is gone cannot spoil a scene.
         let choose = |[all, wanted]: &[Arc<View>; 2]| {
-            if scene.has(&settings.out, all) { all.clone() } else { wanted.clone() }
+            // Pixels do not depend on the relief: with them, statistics are made again without decoding.
+            let serves =
+                scene.has(&settings.out, all) || (scene.terrain.is_some() && scene.has_pixels(&settings.out, all));
+            if serves { all.clone() } else { wanted.clone() }
         };
         let chosen: Vec<Arc<View>> = views.iter().map(choose).collect();
         let missing = |v: &View| v.pixels() > 0 && !scene.has(&settings.out, v);
@@ -260,6 +309,7 @@ pub fn plan(
         parcels,
         scenes,
         grids,
+        dem,
         tasks,
         duplicates: catalog.duplicates,
         outside_dates: catalog.outside_dates,
@@ -267,6 +317,16 @@ pub fn plan(
         quarantined,
         notes,
     })
+}
+
+/// The raster of elevations, where slopes are corrected: it can be opened, and is digested where that is wanted.
+fn elevations(settings: &Settings, inputs: &Inputs, digest_all: bool) -> Result<Option<DemFile>> {
+    let observe = &settings.options.observe;
+    let Some(path) = observe.dem.as_ref().filter(|_| observe.terrain == Correction::ScsC) else { return Ok(None) };
+    let path = settings.base.join(path);
+    gdal_io::Dem::open(&path).map_err(|f| told(&path, f))?;
+    let file = if digest_all { Some(inputs.get(&path)?) } else { inputs.peek(&path) };
+    Ok(Some(DemFile { path, sha256: file.map(|f| f.sha256) }))
 }
 
 fn first_reason(quarantined: &[Quarantine]) -> String {
@@ -326,6 +386,13 @@ fn plan_scene(
 ) -> std::result::Result<PlannedScene, ScenePlanError> {
     let layout = lay_out(&scene, wanted).map_err(ScenePlanError::Fault)?;
     let nbar = is_corrected(&scene, &layout, settings.options.observe.nbar).map_err(ScenePlanError::Fault)?;
+    let terrain = match settings.options.observe.terrain {
+        Correction::None => None,
+        Correction::ScsC => {
+            let layers: Vec<&Layer> = layout.values.iter().map(|v| &v.layer).collect();
+            Terrain::of(&scene, &layers).map_err(ScenePlanError::Fault)?
+        }
+    };
     let lattice = Lattice::of(&layout.grid);
     let facts = SceneFacts {
         scene_id: scene.id.clone(),
@@ -429,7 +496,17 @@ fn plan_scene(
             inputs.note(&fact);
         }
     }
-    Ok(PlannedScene { layout: Arc::new(layout), window, facts, key, inputs: listed, nbar, views: Vec::new(), scene })
+    Ok(PlannedScene {
+        layout: Arc::new(layout),
+        window,
+        facts,
+        key,
+        inputs: listed,
+        nbar,
+        terrain,
+        views: Vec::new(),
+        scene,
+    })
 }
 
 /// Grids of the scenes, with the footprints of the parcels that touch them; and which parcels touch any.
@@ -502,7 +579,7 @@ fn plan_grids(
         for [_, view] in views.values().flatten() {
             touched.extend(view.parcels().filter_map(|(_, p)| Some(wanted.get(&p.key)?.position)));
         }
-        grids.insert(id.to_owned(), GridPlan { lattice, batches, known, wanted, views });
+        grids.insert(id.to_owned(), GridPlan { lattice, batches, known, wanted, relief: BTreeMap::new(), views });
         progress(Event::Advance(1));
     }
     progress(Event::End);

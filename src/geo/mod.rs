@@ -9,6 +9,7 @@ pub mod crs;
 pub mod datum;
 pub mod grid;
 pub mod lattice;
+pub mod north;
 pub mod outline;
 pub mod repair;
 pub mod zone;

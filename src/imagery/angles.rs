@@ -12,7 +12,7 @@
 use roxmltree::{Document, Node};
 use serde::Serialize;
 
-use super::{Band, brdf};
+use super::{Band, brdf, terrain};
 
 /// The sun no lower than this: below, the kernels leave what they were fitted to.
 const LOWEST_SUN_ZENITH_DEG: f64 = 80.0;
@@ -32,9 +32,23 @@ pub struct Direction {
 
 impl Direction {
     /// East and north part of the unit vector.
-    fn parts(self) -> [f64; 2] {
+    pub(super) fn parts(self) -> [f64; 2] {
         let (zenith, azimuth) = (self.zenith_deg.to_radians(), self.azimuth_deg.to_radians());
         [zenith.sin() * azimuth.sin(), zenith.sin() * azimuth.cos()]
+    }
+
+    /// The sun where it is high enough to be believed; else what was found and what is expected.
+    ///
+    /// # Errors
+    /// An angle that is no number or out of range.
+    pub fn checked_sun(self) -> Result<Direction, String> {
+        if (0.0..=LOWEST_SUN_ZENITH_DEG).contains(&self.zenith_deg) && self.azimuth_deg.is_finite() {
+            return Ok(self);
+        }
+        Err(format!(
+            "found the sun at zenith {}, azimuth {}, expected a zenith angle of 0 to {LOWEST_SUN_ZENITH_DEG} degrees",
+            self.zenith_deg, self.azimuth_deg
+        ))
     }
 
     fn of_parts([east, north]: [f64; 2]) -> Direction {
@@ -98,13 +112,7 @@ impl AngleGrid {
         let col = ((x - self.origin.0) / self.step.0).clamp(0.0, last(self.cols));
         let row = ((self.origin.1 - y) / self.step.1).clamp(0.0, last(self.rows()));
         let wide = |v: [f32; 2]| v.map(f64::from);
-        // The sun: over the whole tile at once.
-        let (u, v) = (col / last(self.cols).max(1.0), row / last(self.rows()).max(1.0));
-        let shares = [(1.0 - u) * (1.0 - v), u * (1.0 - v), (1.0 - u) * v, u * v];
-        let sun = shares.iter().zip(self.sun).fold([0.0, 0.0], |sum, (w, node)| {
-            let node = wide(node);
-            [sum[0] + w * node[0], sum[1] + w * node[1]]
-        });
+        let sun = self.sky().at((x, y));
         // The satellite: of the four nodes around, those that have one.
         let (left, top) = (col.floor(), row.floor());
         let (mut sum, mut total) = ([0.0, 0.0], 0.0);
@@ -120,7 +128,14 @@ impl AngleGrid {
             }
         }
         let view = if total > 0.0 { sum.map(|s| s / total) } else { self.nearest(col, row) };
-        Geometry { sun: Direction::of_parts(sun), view: Direction::of_parts(view) }
+        Geometry { sun: Direction::of_parts([sun[0], sun[1]]), view: Direction::of_parts(view) }
+    }
+
+    /// The sun alone.
+    fn sky(&self) -> SunGrid {
+        let last = |n: usize| n.saturating_sub(1) as f64;
+        let size = (last(self.cols) * self.step.0, last(self.rows()) * self.step.1);
+        SunGrid { origin: self.origin, size, corners: self.sun }
     }
 
     /// The satellite at the node nearest to a place that has one, of several the first.
@@ -129,6 +144,62 @@ impl AngleGrid {
         let seen = self.view.iter().enumerate().filter(|(_, node)| node[0].is_finite());
         let nearest = seen.min_by(|(a, _), (b, _)| distance(*a).total_cmp(&distance(*b)));
         nearest.map_or([f64::NAN; 2], |(_, node)| node.map(f64::from))
+    }
+}
+
+/// The sun at the corners of a tile.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct SunGrid {
+    /// The first corner, (x, y) in the scene's own system.
+    origin: (f64, f64),
+    /// Between corners, (right, down).
+    size: (f64, f64),
+    /// East and north part of the unit vector.
+    corners: [[f32; 2]; 4],
+}
+
+impl SunGrid {
+    /// Over a place, as east, north and upward part of a unit vector; beyond the corners as at their edge.
+    fn at(&self, (x, y): (f64, f64)) -> [f64; 3] {
+        let share = |along: f64, size: f64| if size > 0.0 { (along / size).clamp(0.0, 1.0) } else { 0.0 };
+        let (u, v) = (share(x - self.origin.0, self.size.0), share(self.origin.1 - y, self.size.1));
+        let shares = [(1.0 - u) * (1.0 - v), u * (1.0 - v), (1.0 - u) * v, u * v];
+        let [east, north] = shares.iter().zip(self.corners).fold([0.0, 0.0], |sum, (w, node)| {
+            let node = node.map(f64::from);
+            [sum[0] + w * node[0], sum[1] + w * node[1]]
+        });
+        [east, north, (1.0 - east * east - north * north).max(0.0).sqrt()]
+    }
+}
+
+/// Where the sun stands over a scene.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Sky {
+    /// One direction for the whole scene.
+    Scene(Direction),
+    /// At the corners of the tile.
+    Grid(SunGrid),
+}
+
+impl Sky {
+    /// East, north and upward part of a unit vector to the sun over a place in the scene's own system.
+    pub fn at(&self, place: (f64, f64)) -> [f64; 3] {
+        match self {
+            Sky::Scene(sun) => terrain::sun_vector(*sun),
+            Sky::Grid(grid) => grid.at(place),
+        }
+    }
+
+    /// For the record of a run: of a grid, the sun in its middle.
+    pub fn record(&self) -> (&'static str, Direction) {
+        match self {
+            Sky::Scene(sun) => ("scene", *sun),
+            Sky::Grid(g) => {
+                let [east, north, _] = g.at((g.origin.0 + g.size.0 / 2.0, g.origin.1 - g.size.1 / 2.0));
+                ("grid", Direction::of_parts([east, north]))
+            }
+        }
     }
 }
 
@@ -150,6 +221,18 @@ impl Angles {
     /// For products that were not asked.
     pub fn not_read() -> Angles {
         Angles::Unknown("angles were not read".into())
+    }
+
+    /// The sun over the scene, where these tell it or else `mean` does.
+    ///
+    /// # Errors
+    /// As `mean`.
+    pub fn sky(&self, mean: &Result<Direction, String>) -> Result<Sky, String> {
+        match self {
+            Angles::Scene(geometry) => Ok(Sky::Scene(geometry.sun)),
+            Angles::Grid(grid) => Ok(Sky::Grid(grid.sky())),
+            Angles::Unknown(_) | Angles::Nadir => mean.clone().map(Sky::Scene),
+        }
     }
 
     /// Sun and satellite over a place in the scene's own system; `None` where there is nothing to correct or nothing known.
@@ -202,6 +285,19 @@ pub fn of_sentinel2(name: &str, content: &str) -> Angles {
         }
     };
     read().unwrap_or_else(|why| Angles::Unknown(format!("{name}: {why}")))
+}
+
+/// The mean sun that a Sentinel-2 tile's metadata tells, in a file that messages call `name`.
+///
+/// # Errors
+/// It tells none, or one that cannot be.
+pub fn sun_of_sentinel2(name: &str, content: &str) -> Result<Direction, String> {
+    let read = || -> Result<Direction, String> {
+        let document = Document::parse(content).map_err(|e| format!("no well-formed XML: {e}"))?;
+        let found = mean_of(document.root_element(), "Mean_Sun_Angle");
+        found.ok_or("found no Mean_Sun_Angle, expected one")?.checked_sun()
+    };
+    read().map_err(|why| format!("{name}: {why}"))
 }
 
 fn child<'a>(node: Node<'a, 'a>, name: &str) -> Option<Node<'a, 'a>> {

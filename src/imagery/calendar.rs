@@ -97,6 +97,7 @@ mod tests {
             part: None,
             stated: None,
             angles: crate::imagery::angles::Angles::Nadir,
+            sun: Err(String::new()),
             offset_from: OffsetSource::Product,
             assets: BTreeMap::new(),
             metadata: Vec::new(),

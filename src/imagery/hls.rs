@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::angles::Angles;
+use super::angles::{Angles, Direction};
 use super::archive::Place;
 use super::sensor::{SensorSpec, Sensors};
 use super::{Asset, Calibration, Layer, OffsetSource, Scene};
@@ -54,6 +54,8 @@ pub struct Tags {
     platform: Option<String>,
     sensed_at: Option<String>,
     processed_at: Option<String>,
+    /// Zenith and azimuth.
+    sun: [Option<String>; 2],
 }
 
 impl Tags {
@@ -62,9 +64,17 @@ impl Tags {
     /// # Errors
     /// The raster cannot be opened.
     pub fn read(path: &Path) -> Result<Tags, SceneFault> {
-        let keys =
-            ["SPACECRAFT_NAME", "PRODUCT_URI", "LANDSAT_PRODUCT_ID", "TILE_ID", "SENSING_TIME", "HLS_PROCESSING_TIME"];
-        let [spacecraft, uri, landsat, tile, sensed, processed] = gdal_io::tags(path, keys)?;
+        let keys = [
+            "SPACECRAFT_NAME",
+            "PRODUCT_URI",
+            "LANDSAT_PRODUCT_ID",
+            "TILE_ID",
+            "SENSING_TIME",
+            "HLS_PROCESSING_TIME",
+            "MEAN_SUN_ZENITH_ANGLE",
+            "MEAN_SUN_AZIMUTH_ANGLE",
+        ];
+        let [spacecraft, uri, landsat, tile, sensed, processed, zenith, azimuth] = gdal_io::tags(path, keys)?;
         // Where two source products were joined, values are joined as well: "a; b" or "a + b".
         let first = |value: Option<String>| {
             value.and_then(|v| v.split([';', ',', '+']).next().map(|p| p.trim().to_owned())).filter(|v| !v.is_empty())
@@ -82,6 +92,7 @@ impl Tags {
             platform: first(spacecraft).or_else(by_product),
             sensed_at: first(sensed),
             processed_at: first(processed),
+            sun: [first(zenith), first(azimuth)],
         })
     }
 
@@ -106,6 +117,21 @@ impl Tags {
                 ),
             )
         })
+    }
+
+    /// Where the sun stood over the granule (of two source products that were joined, the first).
+    ///
+    /// # Errors
+    /// The tags do not tell, or what cannot be.
+    pub fn sun(&self) -> Result<Direction, String> {
+        let number = |text: &Option<String>| text.as_ref().and_then(|t| t.parse::<f64>().ok());
+        let [Some(zenith_deg), Some(azimuth_deg)] = self.sun.each_ref().map(number) else {
+            return Err(
+                "found no tags MEAN_SUN_ZENITH_ANGLE and MEAN_SUN_AZIMUTH_ANGLE that are numbers, expected both"
+                    .to_owned(),
+            );
+        };
+        Direction { zenith_deg, azimuth_deg }.checked_sun()
     }
 
     /// The platform, as the tags write it.
@@ -134,6 +160,7 @@ pub fn read(
     let tags = Tags::read(&place.raster(told_by))?;
     let (spec, sensor) = Tags::sensor(tags.platform(), family, sensors)
         .map_err(|f| SceneFault::new(f.reason, format!("{told_by}: {}", f.message)))?;
+    let sun = tags.sun().map_err(|why| format!("{told_by}: {why}"));
     let when = tags
         .sensed_at
         .ok_or_else(|| bad(format!("{told_by}: found no SENSING_TIME tag, expected the UTC time of acquisition")))?;
@@ -189,6 +216,7 @@ pub fn read(
         stated: None,
         // HLS v2 is brought to a view from straight above by its provider (Claverie et al. 2018).
         angles: Angles::Nadir,
+        sun,
         offset_from: OffsetSource::Product,
         assets,
         metadata: vec![place.file(told_by)],

@@ -19,7 +19,7 @@ use crate::error::{Error, Result};
 use crate::files::{Stamp, write_bytes};
 
 /// Raise when a reader of metadata makes another scene of the same files.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 
 /// What is remembered, and what this run found.
 #[derive(Debug, Default)]
@@ -154,6 +154,7 @@ struct Packed {
     part: Option<String>,
     stated: Option<PackedStated>,
     angles: PackedAngles,
+    sun: std::result::Result<[Bits; 2], String>,
     offset_from: OffsetSource,
     metadata: Vec<PathBuf>,
     masked_by_provider: bool,
@@ -281,6 +282,7 @@ impl Packed {
                 .as_ref()
                 .map(|s| PackedStated(s.file.clone(), s.crs.clone(), pair(s.origin), pair(s.extent))),
             angles: PackedAngles::of(&scene.angles),
+            sun: scene.sun.clone().map(|d| [d.zenith_deg, d.azimuth_deg].map(Bits::from)),
             offset_from: scene.offset_from,
             metadata: scene.metadata.clone(),
             masked_by_provider: scene.masked_by_provider,
@@ -326,6 +328,9 @@ impl Packed {
                 extent: pair(extent),
             }),
             angles: self.angles.unpack()?,
+            sun: self
+                .sun
+                .map(|[zenith, azimuth]| Direction { zenith_deg: zenith.value(), azimuth_deg: azimuth.value() }),
             offset_from: self.offset_from,
             assets,
             metadata: self.metadata,

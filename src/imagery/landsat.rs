@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use super::angles::Angles;
+use super::angles::{Angles, Direction};
 use super::archive::Place;
 use super::sensor::Sensors;
 use super::{Asset, Calibration, Layer, OffsetSource, Scene, Stated};
@@ -134,6 +134,14 @@ pub fn read(place: &Place, file: &str, source: &str, sensors: &Sensors) -> Resul
         let raster = need(contents, key)?;
         assets.insert(layer, vec![Asset::codes(place.raster(raster), name, pixel_m)]);
     }
+    let sun = || -> Result<Direction, String> {
+        let number = |key: &str| {
+            let found = get(image, key).ok_or_else(|| format!("found no {key}, expected one"))?;
+            found.parse::<f64>().map_err(|_| format!("{key}: found {found}, expected a number"))
+        };
+        let (elevation_deg, azimuth_deg) = (number("SUN_ELEVATION")?, number("SUN_AZIMUTH")?);
+        Direction { zenith_deg: 90.0 - elevation_deg, azimuth_deg }.checked_sun()
+    };
     Ok(Scene {
         acquisition: acquisition(
             &sensor,
@@ -153,6 +161,7 @@ pub fn read(place: &Place, file: &str, source: &str, sensors: &Sensors) -> Resul
         part: None,
         stated: Some(stated(file, &groups)),
         angles: Angles::Unknown(format!("{file}: {NO_VIEW}")),
+        sun: sun().map_err(|why| format!("{file}: group {image}: {why}")),
         offset_from: OffsetSource::Product,
         source: source.to_owned(),
         masked_by_provider: false,

@@ -44,11 +44,15 @@ pub enum Class {
     Dilated = 14,
     /// Beyond the edge of the scene's raster.
     Outside = 15,
+    /// On a slope so far from the sun that there is nothing to correct ([`super::terrain`]). Never in a cube file.
+    Shaded = 16,
+    /// Clear, but its slope is not known ([`super::terrain`]). Never in a cube file.
+    NoElevation = 17,
 }
 
 impl Class {
     /// All classes, by their number.
-    pub const ALL: [Class; 16] = [
+    pub const ALL: [Class; 18] = [
         Class::Clear,
         Class::Nodata,
         Class::Saturated,
@@ -65,6 +69,8 @@ impl Class {
         Class::Occluded,
         Class::Dilated,
         Class::Outside,
+        Class::Shaded,
+        Class::NoElevation,
     ];
 
     /// Name as in records.

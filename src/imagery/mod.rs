@@ -25,7 +25,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::SceneFault;
 use crate::geo::crs::Crs;
-use angles::Angles;
+use angles::{Angles, Direction};
 use sensor::SensorSpec;
 
 /// A spectral band by what it measures, so that sensors compare.
@@ -211,6 +211,8 @@ pub struct Scene {
     pub stated: Option<Stated>,
     /// Where the sun and the satellite stood.
     pub angles: Angles,
+    /// Where the sun stood over the whole scene, where `angles` do not tell; else what was found, and what was expected.
+    pub sun: Result<Direction, String>,
     /// Who says whether digital numbers carry an offset; what the product does not say is compared with the pixels.
     pub offset_from: OffsetSource,
     /// Rasters: several resolutions of a band may be there.

@@ -190,15 +190,17 @@ pub fn read(place: &Place, source: &str, sensors: &Sensors, with_angles: bool) -
         None => None,
     };
     let mut metadata = vec![place.file(METADATA)];
-    let angles = match tile_metadata.filter(|_| with_angles) {
-        None if with_angles => Angles::Unknown(format!("found no {TILE_METADATA}, expected one")),
-        None => Angles::not_read(),
+    let unknown = |why: String| (Angles::Unknown(why.clone()), Err(why));
+    let (angles, sun) = match tile_metadata.filter(|_| with_angles) {
+        None if with_angles => unknown(format!("found no {TILE_METADATA}, expected one")),
+        None => (Angles::not_read(), Err("angles were not read".into())),
         Some(file) => match place.text(&file) {
             Ok(content) => {
                 metadata.push(place.file(&file));
-                angles::of_sentinel2(TILE_METADATA, &content)
+                let sun = angles::sun_of_sentinel2(TILE_METADATA, &content);
+                (angles::of_sentinel2(TILE_METADATA, &content), sun)
             }
-            Err(e) => Angles::Unknown(format!("{TILE_METADATA}: cannot be read: {e}")),
+            Err(e) => unknown(format!("{TILE_METADATA}: cannot be read: {e}")),
         },
     };
     Ok(Scene {
@@ -207,6 +209,7 @@ pub fn read(place: &Place, source: &str, sensors: &Sensors, with_angles: bool) -
         part,
         stated,
         angles,
+        sun,
         offset_from: OffsetSource::Product,
         id,
         sensor,

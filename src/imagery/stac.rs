@@ -108,6 +108,7 @@ pub fn read(item: &Value, around: &Around) -> Result<Scene, SceneFault> {
         part: item.text("s2:datastrip_id").and_then(sentinel2::datastrip_start),
         stated: item.stated(),
         angles: item.angles(&spec),
+        sun: item.sun().and_then(Direction::checked_sun).map_err(|why| format!("properties: {why}")),
         offset_from: rasters.offset_from,
         id: item.id.to_owned(),
         sensor,
@@ -325,27 +326,31 @@ impl<'a> Item<'a> {
         if spec.id != SENTINEL2 {
             return Angles::Unknown(landsat::NO_VIEW.into());
         }
-        let number = |key: &str| self.properties.get(key).and_then(as_number);
-        let sun = || {
-            let zenith_deg =
-                number("view:sun_elevation").map(|e| 90.0 - e).or_else(|| number("s2:mean_solar_zenith"))?;
-            let azimuth_deg = number("view:sun_azimuth").or_else(|| number("s2:mean_solar_azimuth"))?;
-            Some(Direction { zenith_deg, azimuth_deg })
-        };
         // Of the item; else, as older items tell it, the mean of its assets.
         let view = || {
             let assets = self.assets.values().filter_map(Value::as_object).filter_map(view_of);
             view_of(self.properties).or_else(|| angles::mean(&assets.collect::<Vec<_>>()))
         };
-        let geometry = match (sun(), view()) {
-            (Some(sun), Some(view)) => Geometry::checked(sun, view),
-            (None, _) => Err("found no angles of the sun, expected view:sun_elevation and view:sun_azimuth".into()),
+        let geometry = match (self.sun(), view()) {
+            (Ok(sun), Some(view)) => Geometry::checked(sun, view),
+            (Err(why), _) => Err(why),
             (_, None) => Err(
                 "found no angles of the satellite, expected view:azimuth, and view:incidence_angle or view:off_nadir"
                     .into(),
             ),
         };
         geometry.map_or_else(|why| Angles::Unknown(format!("properties: {why}")), Angles::Scene)
+    }
+
+    /// Where the sun stood, in the mean of the scene.
+    fn sun(&self) -> Result<Direction, String> {
+        let number = |key: &str| self.properties.get(key).and_then(as_number);
+        let zenith_deg = number("view:sun_elevation").map(|e| 90.0 - e).or_else(|| number("s2:mean_solar_zenith"));
+        let azimuth_deg = number("view:sun_azimuth").or_else(|| number("s2:mean_solar_azimuth"));
+        match (zenith_deg, azimuth_deg) {
+            (Some(zenith_deg), Some(azimuth_deg)) => Ok(Direction { zenith_deg, azimuth_deg }),
+            _ => Err("found no angles of the sun, expected view:sun_elevation and view:sun_azimuth".into()),
+        }
     }
 
     /// Where the item says that its rasters lie (projection extension).

@@ -158,6 +158,8 @@ pub enum Topic {
     Offset,
     /// What the scenes cannot give of what was asked for.
     Imagery,
+    /// Parcels that reach beyond the known elevations.
+    Elevation,
 }
 
 /// Something to know about the layer, a parcel or the scenes, which are used all the same.

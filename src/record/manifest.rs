@@ -63,6 +63,9 @@ pub struct SceneRecord {
     /// Where sun and satellite stood, where reflectance was to be brought to a view from straight above.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub angles: Option<serde_json::Value>,
+    /// Where slopes were corrected: the sun, and C of each layer with its pixels and the share of variance it explains.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub terrain: Option<serde_json::Value>,
     /// Requested indices that its bands cannot give, and bands for change methods that it lacks.
     pub indices_missing: Vec<String>,
     /// Footprint pixels by clear-sky class.

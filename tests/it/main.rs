@@ -26,5 +26,6 @@ mod scenes;
 mod series;
 mod support;
 mod synthetic;
+mod terrain;
 mod traced;
 mod zones;

@@ -297,6 +297,8 @@ fn hls_granules_are_told_by_their_tags() {
         ("SENSING_TIME", "2020-05-02T02:58:01.123456Z"),
         ("PRODUCT_URI", "S2B_MSIL1C_20200502T024551_N0209_R132_T50RLV_20200502T044551.SAFE"),
         ("HLS_PROCESSING_TIME", "2022-03-01T00:00:00Z"),
+        ("MEAN_SUN_ZENITH_ANGLE", "31.5"),
+        ("MEAN_SUN_AZIMUTH_ANGLE", "141.25"),
     ];
     let about_l30 = [
         ("SENSING_TIME", "2021-05-04T02:55:12.5; 2021-05-04T02:55:36.4"),
@@ -316,6 +318,8 @@ fn hls_granules_are_told_by_their_tags() {
     assert_eq!((s.id.as_str(), s.sensor.as_str(), s.spec.id.as_str()), (s30, "S2B", "hls-s30"));
     assert_eq!((l.id.as_str(), l.sensor.as_str(), l.spec.id.as_str()), (l30, "L9", "hls-l30"));
     assert_eq!(s.acquired_at.to_string(), "2020-05-02T02:58:01.123456Z");
+    assert_eq!(s.sun.clone().map(|d| (d.zenith_deg, d.azimuth_deg)), Ok((31.5, 141.25)));
+    assert!(l.sun.as_ref().is_err_and(|why| why.contains("MEAN_SUN_ZENITH_ANGLE")), "{:?}", l.sun);
     assert_eq!((s.baseline.as_deref(), l.baseline.as_deref()), (Some("2.0"), Some("2.0")));
     for (scene, nir) in [(s, "B8A"), (l, "B05")] {
         let layout = try_lay_out(scene, "ndvi").expect("layout");
