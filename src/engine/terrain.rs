@@ -169,7 +169,7 @@ pub fn prepare(plan: &mut Plan, root: &Path, progress: Progress, cancel: &Atomic
     if !partly.is_empty() {
         let message = "some of their pixels have no elevations around them and are not used (`no_elevation` in \
                        pixels_by_class): `dem` under [observe] has a hole or ends there";
-        plan.parcels.notes.push(Note::new(Topic::Elevation, &partly, message));
+        plan.notes.push(Note::new(Topic::Elevation, &partly, message));
     }
     plan.quarantined.sort();
     Ok(())
