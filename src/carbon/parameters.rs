@@ -935,6 +935,125 @@ carbon_fraction = "c"
         assert!(approved("approved_by = \"A\"\napproved_on = \"2024-01-01\""));
     }
 
+    // Each name of the table leads to a group of the set, or is told that the set has no factors for its taxon; never to
+    // "unknown". And which taxa each set knows is what its source has.
+    #[test]
+    fn every_name_means_something_to_every_set() {
+        let names = Names::load().unwrap();
+        let without = |set: &str, zone: &str| -> BTreeSet<String> {
+            let set = ParameterSet::builtin(set).unwrap();
+            let mut without = BTreeSet::new();
+            for (name, taxon) in names.all() {
+                match set.volume_group(name, Some(zone)) {
+                    Ok((id, group)) => {
+                        assert!(names.lineage(taxon).any(|t| group.taxa.iter().any(|own| own == t)), "{name}: {id}");
+                    }
+                    Err(e) => {
+                        assert!(
+                            e.to_string().contains(&format!("has no factors for growing stock of {taxon};")),
+                            "{e}"
+                        );
+                        without.insert(taxon.to_owned());
+                    }
+                }
+            }
+            for (id, group) in &set.file.groups {
+                for name in [id, &group.name_zh, &group.name_en].into_iter().chain(&group.taxa) {
+                    let zone = group.zones.first().map(String::as_str);
+                    assert_eq!(set.volume_group(name, zone).unwrap().0, id, "{name}");
+                }
+            }
+            without
+        };
+        let taxa = |names: &[&str]| names.iter().map(|n| (*n).to_owned()).collect::<BTreeSet<_>>();
+        let nobody = ["bamboo", "conifer", "shrub"];
+        assert_eq!(without("ipcc-2006", "temperate"), taxa(&[&nobody[..], &["mixed", "mixed_conifer"]].concat()));
+        let boreal = ["cunninghamia", "cypress", "mixed", "mixed_conifer", "other_conifer"];
+        assert_eq!(without("ipcc-2006", "boreal_coniferous"), taxa(&[&nobody[..], &boreal].concat()));
+        let broad = ["alnus", "ash_walnut_cork", "broadleaf", "tilia"];
+        let fang = ["hard_broadleaf", "mixed_broadleaf", "mixed_conifer", "pinus", "soft_broadleaf"];
+        assert_eq!(without("fang-2001", "any"), taxa(&[&nobody[..], &broad, &fang].concat()));
+        let cn = [
+            "abies",
+            "cypress",
+            "evergreen_broadleaf",
+            "fir_spruce",
+            "other_conifer",
+            "other_pine",
+            "picea",
+            "pinus",
+            "pinus_armandii",
+            "pinus_yunnanensis",
+        ];
+        assert_eq!(without("cn-ar-cm-001", "any"), taxa(&[&nobody[..], &broad, &cn].concat()));
+    }
+
+    // The numbers of Table 4.5 by another way than the file: as the rows of the table.
+    #[test]
+    fn bcef_of_the_ipcc_by_class() {
+        let set = ipcc();
+        let row = |classes: &str, volumes: &[f64]| -> Vec<f64> {
+            let value = |v: &f64| set.value(set.volume_class(classes, *v).unwrap().0).unwrap().value;
+            volumes.iter().map(value).collect()
+        };
+        let temperate = [0.0, 20.0, 20.5, 40.0, 100.0, 150.0, 200.0, 201.0];
+        assert_eq!(row("bcef_s_temperate_pines", &temperate), [1.8, 1.8, 1.0, 1.0, 0.75, 0.7, 0.7, 0.7]);
+        assert_eq!(row("bcef_i_temperate_hardwoods", &temperate), [1.5, 1.5, 1.3, 1.3, 0.9, 0.6, 0.6, 0.48]);
+        let boreal = [20.0, 50.0, 100.0, 101.0];
+        assert_eq!(row("bcef_s_boreal_larch", &boreal), [1.22, 0.78, 0.77, 0.77]);
+        assert_eq!(row("bcef_r_boreal_pines", &boreal), [1.33, 0.75, 0.63, 0.55]);
+        assert_eq!(set.volume_class("bcef_s_boreal_larch", 20.0).unwrap(), ("bcef_s_boreal_larch_up_to_20", true));
+        let message = set.volume_class("bcef_s_boreal_larhc", 20.0).unwrap_err().to_string();
+        assert_eq!(message, "\"bcef_s_boreal_larhc\" of parameter set \"ipcc-2006\" has no row for 20 m3/ha");
+    }
+
+    #[test]
+    fn a_value_becomes_a_factor_by_its_distribution() {
+        let parameter = |lines: &str| -> Parameter {
+            let text = format!("value = 2.0\nunit = \"1\"\nsource = \"s\"\nconfidence = \"K\"\n{lines}");
+            toml::from_str(&text).unwrap()
+        };
+        let factor = |lines: &str| parameter(lines).factor(Part::Allometry, "s".into());
+        assert!(factor("").sources.is_empty() && factor("cv = 0.0").sources.is_empty());
+        assert_eq!(factor("cv = 0.1"), Factor::lognormal(Part::Allometry, "s", 2.0, 0.1));
+        assert_eq!(factor("cv = 0.1\ndistribution = \"normal\""), Factor::normal(Part::Allometry, "s", 2.0, 0.2));
+        let triangular = factor("range = [1.0, 4.0]\ndistribution = \"triangular\"");
+        assert_eq!(triangular.shape, Shape::Triangular { min: 1.0, max: 4.0 });
+        let width = factor("range = [1.0, 4.0]").sources[0].1;
+        assert!((width.powi(2).exp_m1().sqrt() - 3.0 / (2.0 * 1.96 * 2.0)).abs() < 1e-12);
+        let negative = Parameter { value: -2.0, ..parameter("cv = 0.1") }.factor(Part::Model, "s".into());
+        assert_eq!(negative, Factor::normal(Part::Model, "s", -2.0, 0.2));
+    }
+
+    #[test]
+    fn groups_are_checked_when_a_set_is_read() {
+        let fang = include_str!("../../configs/parameters/fang-2001.toml");
+        let refused = |from: &str, to: &str| {
+            assert!(fang.contains(from), "{from}");
+            ParameterSet::load(&fang.replacen(from, to, 1)).unwrap_err().to_string()
+        };
+        let message = refused("confidence = \"K\"", "confidence = \"?\"");
+        assert!(message.contains("has confidence \"?\": it is not certain and has no default"), "{message}");
+        assert!(
+            refused("slope = \"larch_a\"", "slope = \"larhc_a\"")
+                .contains("\"larhc_a\" of parameter set \"fang-2001\": no such")
+        );
+        let message = refused("slope = \"larch_a\"", "slope = \"larch_b\"");
+        assert!(message.contains("unit \"t d.m./ha\", expected \"t d.m./m3\""), "{message}");
+        assert!(refused("intercept = \"larch_b\"", "intercpt = \"larch_b\"").contains("intercpt"));
+        assert!(refused("form = \"linear\"", "form = \"cubic\"").contains("cubic"));
+        assert!(refused("taxa = [\"larix\"]", "taxa = [\"betula\"]").contains("same taxon and zone as"));
+        assert!(refused("value = 0.212", "value = 0.0").contains("value 0, expected a value above 0"));
+        let alias = format!("{fang}\n[aliases]\n\"老头树\" = \"populuss\"\n");
+        assert!(ParameterSet::load(&alias).unwrap_err().to_string().contains("alias of \"populuss\""));
+        let alias = ParameterSet::load(&alias.replace("populuss", "populus")).unwrap();
+        assert_eq!(alias.volume_group("老头树", None).unwrap().0, "poplar");
+        let message = ParameterSet::load(SMALL).unwrap().volume_group("larch", None).unwrap_err().to_string();
+        assert!(message.ends_with("add them, or use one of ipcc-2006, fang-2001, cn-ar-cm-001"), "{message}");
+        let message = ParameterSet::load(fang).unwrap().forest_type("larch", None).unwrap_err().to_string();
+        assert!(message.contains("this one has no biomass of full cover"), "{message}");
+    }
+
     #[test]
     fn the_digest_is_that_of_the_text() {
         let (a, b) = (ParameterSet::load(SMALL).unwrap(), ParameterSet::load(&format!("{SMALL}\n")).unwrap());
