@@ -67,6 +67,7 @@ impl Given {
             epochs: &epochs,
             observations: &self.observations,
             lost: None,
+            seen: None,
             pools: &POOLS,
             parameters: set,
         };
@@ -207,6 +208,7 @@ fn main() {
                 epochs: &epochs,
                 observations: &given.observations,
                 lost: None,
+                seen: None,
                 pools: &POOLS,
                 parameters: &set,
             };

@@ -11,7 +11,7 @@ use crate::carbon::chain::{Evidence, Factor, PARCEL_PREFIX, Part};
 use crate::carbon::delta::{Controlled, Delta, ReferenceChange, controlled, deltas};
 use crate::carbon::monte_carlo::{MonteCarlo, Simulated, Tonnes};
 use crate::carbon::stock::stocks;
-use crate::carbon::{Flag, ParameterSet, agb_map, tier1_cover};
+use crate::carbon::{Flag, ParameterSet, agb_map, inventory, tier1_cover};
 use crate::config::{BiomassMethod, Options, Settings};
 use crate::detect::Unjudged;
 use crate::detect::control::comparable;
@@ -249,6 +249,7 @@ fn carbon(
     };
     let epochs: BTreeSet<Date> = options.account.periods.iter().flatten().copied().collect();
     let lost = losses.map(|l| move |after: Date, until: Date| l.lost_share(area, |seen| seen > after && seen <= until));
+    let dates = || observations.values().flatten().map(|o| o.date);
     let evidence = Evidence {
         parcel_id: &parcel.id,
         area,
@@ -256,11 +257,13 @@ fn carbon(
         epochs: &epochs,
         observations,
         lost: lost.as_ref().map(|l| l as &dyn Fn(Date, Date) -> Estimate<f64>),
+        seen: dates().min().zip(dates().max()),
         pools: &options.carbon.pools,
         parameters: accounting.parameters,
     };
     let assessed = match method {
         BiomassMethod::Tier1Cover(params) => tier1_cover::chain(&evidence, params),
+        BiomassMethod::Inventory(params) => inventory::chain(&evidence, params, &options.account.periods),
         BiomassMethod::AgbMap(params) => {
             agb_map::chain(&evidence, params, accounting.readings.get(&parcel.id).unwrap_or(&BTreeMap::new()))
         }

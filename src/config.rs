@@ -14,6 +14,7 @@ use toml::de::{DeTable, DeValue};
 use crate::carbon::agb_map::AgbMap;
 use crate::carbon::biomass::Tier1Cover;
 use crate::carbon::deduction::Deduction;
+use crate::carbon::inventory::{self, Inventory};
 use crate::carbon::{ParameterSet, Pool, agb_map, tier1_cover};
 use crate::cube::layout::{Bandpass, Bandpasses};
 use crate::detect::control::ControlRule;
@@ -128,6 +129,9 @@ pub struct Biomass {
     /// Default density of the forest type times cover: screening only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tier1_cover: Option<Tier1Cover>,
+    /// Growing stock of the forest inventory, times what the satellite saw left standing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub inventory: Option<Inventory>,
     /// An external biomass raster with its error raster.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub agb_map: Option<AgbMap>,
@@ -138,6 +142,8 @@ pub struct Biomass {
 pub enum BiomassMethod<'a> {
     /// `[biomass.tier1_cover]`
     Tier1Cover(&'a Tier1Cover),
+    /// `[biomass.inventory]`
+    Inventory(&'a Inventory),
     /// `[biomass.agb_map]`
     AgbMap(&'a AgbMap),
 }
@@ -147,6 +153,7 @@ impl BiomassMethod<'_> {
     pub fn name(self) -> &'static str {
         match self {
             BiomassMethod::Tier1Cover(_) => tier1_cover::METHOD,
+            BiomassMethod::Inventory(_) => inventory::METHOD,
             BiomassMethod::AgbMap(_) => agb_map::METHOD,
         }
     }
@@ -156,7 +163,8 @@ impl Biomass {
     /// The configured methods; a run has at most one.
     fn methods(&self) -> Vec<BiomassMethod<'_>> {
         let tier1_cover = self.tier1_cover.iter().map(BiomassMethod::Tier1Cover);
-        tier1_cover.chain(self.agb_map.iter().map(BiomassMethod::AgbMap)).collect()
+        let inventory = self.inventory.iter().map(BiomassMethod::Inventory);
+        tier1_cover.chain(inventory).chain(self.agb_map.iter().map(BiomassMethod::AgbMap)).collect()
     }
 
     /// Files that the method reads, relative to the configuration.
@@ -340,9 +348,12 @@ impl Settings {
     /// # Errors
     /// A value that cannot be used.
     pub fn parse(path: &Path, text: &str) -> Result<Self> {
-        let options: Options = toml::from_str(text).map_err(|e| syntax(path, text, &e))?;
+        let mut options: Options = toml::from_str(text).map_err(|e| syntax(path, text, &e))?;
         let base = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_path_buf();
         let check = Check { path, text };
+        if let Some(inventory) = &mut options.biomass.inventory {
+            inventory.read_files(&base).map_err(|e| check.inventory(&e))?;
+        }
         check.values(&options)?;
         let parameters = match options.biomass.method() {
             Some(_) => Some(check.parameter_set(&options.carbon.parameter_set, &base)?),
@@ -589,6 +600,15 @@ impl Check<'_> {
         {
             return Err(self.fail(&format!("biomass.agb_map.{field}"), found, expected, "correct the value"));
         }
+        if let BiomassMethod::Inventory(inventory) = method {
+            inventory.validate().map_err(|e| self.inventory(&e))?;
+            if let Some(cover) = &inventory.cover
+                && !o.observe.indices.contains(&cover.index)
+            {
+                let (field, help) = ("biomass.inventory.cover.index", "add it to `indices` under [observe]");
+                return Err(self.fail(field, &cover.index, &o.observe.indices.join(" or "), help));
+            }
+        }
         let pools = &o.carbon.pools;
         if matches!(method, BiomassMethod::Tier1Cover(_)) {
             let known = [Pool::Aboveground, Pool::Belowground];
@@ -629,6 +649,10 @@ impl Check<'_> {
             }
             _ => self.account_control(&o.account.control),
         }
+    }
+
+    fn inventory(&self, e: &inventory::InvalidKey) -> Error {
+        self.fail(&format!("biomass.inventory.{}", e.key), e.found.clone(), e.expected, "correct the value")
     }
 
     fn account_control(&self, control: &AccountControl) -> Result<()> {

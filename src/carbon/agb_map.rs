@@ -525,11 +525,9 @@ pub fn chain(evidence: &Evidence, params: &AgbMap, readings: &Readings) -> Asses
                 let source = evidence.own(&format!("left/{date}/{epoch}"));
                 Some(chain.factor(Factor::normal(Part::Residual, source, 1.0 - lost.value, lost.se)))
             }
-            None => {
-                flags.extend((epoch != date).then_some(Flag::RetentionNotObserved));
-                None
-            }
+            None => None,
         };
+        flags.extend((!evidence.watched(date, epoch)).then_some(Flag::RetentionNotObserved));
         flags.extend((epoch != date).then_some(Flag::GrowthNotStated));
         let term = |of_pool: &Vec<usize>| {
             let factors = of_pool.iter().copied().chain([at]).chain(left).collect();

@@ -18,7 +18,7 @@ use super::draw::Source;
 use super::{Flag, ParameterSet, Pool, Status};
 use crate::error::Reason;
 use crate::series::Observation;
-use crate::units::{Estimate, Hectares};
+use crate::units::{Estimate, Hectares, days};
 
 /// Which part of the variance an error belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -189,13 +189,26 @@ pub struct Evidence<'a> {
     /// Share of the parcel lost after the first date and up to the second, with its standard error; absent when no change
     /// method could judge the parcel.
     pub lost: Option<&'a dyn Fn(Date, Date) -> Estimate<f64>>,
+    /// First and last day that a scene showed the parcel clearly enough.
+    pub seen: Option<(Date, Date)>,
     /// Pools that are asked for.
     pub pools: &'a [Pool],
     /// Where numbers come from.
     pub parameters: &'a ParameterSet,
 }
 
+/// Days beyond the first and last look at a parcel for which these may still speak: half a year, an engineering default.
+const UNSEEN_DAYS: i32 = 183;
+
 impl Evidence<'_> {
+    /// Whether what happened between two dates was watched: a change method judged the parcel, and clear scenes reach from
+    /// one date to the other, give or take half a year.
+    pub fn watched(&self, one: Date, other: Date) -> bool {
+        let (first, last) = (days(one.min(other)), days(one.max(other)));
+        let within = |(from, to): (Date, Date)| first >= days(from) - UNSEEN_DAYS && last <= days(to) + UNSEEN_DAYS;
+        one == other || (self.lost.is_some() && self.seen.is_some_and(within))
+    }
+
     /// The name of a source of error that is this parcel's own.
     pub fn own(&self, what: &str) -> Source {
         format!("{PARCEL_PREFIX}{}/{what}", self.parcel_id).into()

@@ -379,14 +379,14 @@ pub fn chain(evidence: &Evidence, params: &Inventory, periods: &[[Date; 2]]) -> 
             Err(refusal) => refusals.push(refusal),
         }
     }
-    if evidence.lost.is_none() && params.cover.is_none() {
-        chain.flags.push(Flag::RetentionNotObserved);
-    }
     let constant = constant_pools(&mut chain, evidence, params, group, &attributes)?;
 
     for (epoch, (share, flags)) in &left {
         let Ok(terms) = stand.terms(*epoch) else { continue };
         let mut at = Epoch { flags: flags.clone(), ..Epoch::default() };
+        if params.cover.is_none() && !evidence.watched(surveyed_on, *epoch) {
+            at.flags.push(Flag::RetentionNotObserved);
+        }
         for pool in evidence.pools {
             let density = match constant.get(pool) {
                 Some(factor) => one(*factor),
