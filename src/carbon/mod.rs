@@ -16,6 +16,7 @@ pub mod chain;
 pub mod deduction;
 pub mod delta;
 pub mod draw;
+pub mod index_model;
 pub mod invariants;
 pub mod monte_carlo;
 pub mod path;
@@ -120,6 +121,12 @@ pub enum Flag {
     RetentionNotObserved,
     /// No growth was stated since the survey or the map: what stood then counts as grown no further.
     GrowthNotStated,
+    /// No one has approved the biomass model.
+    UnapprovedModel,
+    /// The biomass model was fitted to too few plots for numbers that are issued.
+    FewPlots,
+    /// The parcel lies outside the area of the plots that the biomass model was fitted to.
+    OutsideCalibrationArea,
 }
 
 impl Flag {
@@ -138,6 +145,9 @@ impl Flag {
             Flag::NotValidatedLocally => "not_validated_locally",
             Flag::RetentionNotObserved => "retention_not_observed",
             Flag::GrowthNotStated => "growth_not_stated",
+            Flag::UnapprovedModel => "unapproved_model",
+            Flag::FewPlots => "few_plots",
+            Flag::OutsideCalibrationArea => "outside_calibration_area",
         }
     }
 }
@@ -725,6 +735,9 @@ carbon_fraction = "c"
             Flag::NotValidatedLocally,
             Flag::RetentionNotObserved,
             Flag::GrowthNotStated,
+            Flag::UnapprovedModel,
+            Flag::FewPlots,
+            Flag::OutsideCalibrationArea,
         ] {
             assert_eq!(serde_json::to_string(&flag).unwrap(), format!("\"{}\"", flag.name()));
         }
