@@ -11,6 +11,7 @@ use rayon::prelude::*;
 use crate::analyse::{Accounting, Assessment, ParcelChanges, Reference, assess, date_of_ms, settled};
 use crate::carbon::agb_map;
 use crate::carbon::draw::{ALGORITHM, Draws};
+use crate::carbon::index_model::{IndexModel, Model};
 use crate::carbon::invariants::Invariants;
 use crate::carbon::monte_carlo::MonteCarlo;
 use crate::carbon::totals::Totals;
@@ -20,9 +21,10 @@ use crate::config::{BiomassMethod, Settings};
 use crate::detect::events::FalseAlarms;
 use crate::engine::plan::Plan;
 use crate::engine::{Event, Progress};
-use crate::error::{Error, Quarantine, Reason, Result, Stage, Subject};
+use crate::error::{ConfigError, Error, Quarantine, Reason, Result, Stage, Subject};
 use crate::gather::Gather;
 use crate::parcel::Kind;
+use crate::predict::{self, Cube, Predicted};
 use crate::record::geoparquet::Extent;
 use crate::record::manifest::{self, DrawRecord, ParcelSummary, PassAccount};
 use crate::record::store::table_path;
@@ -259,11 +261,16 @@ impl Tables<'_> {
             let found = agb_map::read(params, &self.settings.base, &self.plan.parcels.crs, parcels, self.cancel)?;
             readings = parcels.iter().map(|p| p.id.clone()).zip(found).collect();
         }
+        let model = match self.settings.options.biomass.method() {
+            Some(BiomassMethod::IndexModel(params)) => Some(self.modelled(params)?),
+            _ => None,
+        };
         let mut accounting = Accounting {
             monte_carlo: MonteCarlo::new(Draws::new(carbon.seed, carbon.draws)),
             parameters,
             references: Vec::new(),
             readings,
+            model,
             own_share: shares.into_iter().map(|(i, share)| (parcels[i].id.clone(), share)).collect(),
         };
         // Reference parcels first: the others are compared with them.
@@ -289,6 +296,24 @@ impl Tables<'_> {
             accounting.references.extend(found.into_iter().flatten());
         }
         Ok(Some(accounting))
+    }
+
+    /// The biomass model and what it says of every parcel.
+    fn modelled(&self, params: &IndexModel) -> Result<(Model, Predicted)> {
+        let model = Model::load(&self.settings.base.join(&params.model))?;
+        let observe = predict::observe_settings(&self.settings.options.observe);
+        model.agrees(params, &observe).map_err(|(field, theirs, ours)| ConfigError {
+            path: self.settings.path.clone(),
+            line: None,
+            field,
+            found: ours,
+            expected: format!("{theirs}, which the biomass model {} was calibrated with", params.model.display()),
+            help: "use the settings of the model, or calibrate again".into(),
+        })?;
+        let memory_gib = self.settings.options.engine.memory_gib;
+        let cube = Cube { plan: self.plan, used: self.used, root: self.root, cancel: self.cancel, memory_gib };
+        let predicted = predict::predictions(self.settings, params, &model, &cube)?;
+        Ok((model, predicted))
     }
 
     fn geometry_table(

@@ -9,9 +9,10 @@ use jiff::civil::Date;
 
 use crate::carbon::chain::{Evidence, Factor, PARCEL_PREFIX, Part};
 use crate::carbon::delta::{Controlled, Delta, ReferenceChange, controlled, deltas};
+use crate::carbon::index_model::{Model, Prediction};
 use crate::carbon::monte_carlo::{MonteCarlo, Simulated, Tonnes};
 use crate::carbon::stock::stocks;
-use crate::carbon::{Flag, ParameterSet, agb_map, inventory, tier1_cover};
+use crate::carbon::{Flag, ParameterSet, agb_map, index_model, inventory, tier1_cover};
 use crate::config::{BiomassMethod, Options, Settings};
 use crate::detect::Unjudged;
 use crate::detect::control::comparable;
@@ -171,6 +172,8 @@ pub struct Accounting<'a> {
     pub references: Vec<Reference>,
     /// What biomass maps say of each parcel, where they are the method.
     pub readings: BTreeMap<String, agb_map::Readings>,
+    /// The biomass model and what it says of each parcel, where that is the method.
+    pub model: Option<(Model, BTreeMap<String, BTreeMap<Date, Prediction>>)>,
     /// Share of a parcel's ground that no earlier parcel has, where it is less than all.
     pub own_share: BTreeMap<String, f64>,
 }
@@ -267,6 +270,10 @@ fn carbon(
         BiomassMethod::AgbMap(params) => {
             agb_map::chain(&evidence, params, accounting.readings.get(&parcel.id).unwrap_or(&BTreeMap::new()))
         }
+        BiomassMethod::IndexModel(params) => {
+            let Some((model, predictions)) = &accounting.model else { return };
+            index_model::chain(&evidence, params, model, predictions.get(&parcel.id))
+        }
     };
     let (mut chain, refused) = match assessed {
         Ok(found) => found,
@@ -277,7 +284,8 @@ fn carbon(
     };
     for refusal in refused {
         let mut message = refusal.epoch.map_or(String::new(), |epoch| format!("epoch {epoch}: ")) + &refusal.message;
-        if refusal.reason == Reason::NoClearObservation {
+        // A model of indices looks at pixels, and tells its own share.
+        if refusal.reason == Reason::NoClearObservation && accounting.model.is_none() {
             message.push_str(&format!(
                 "; observations count from a clear share of {} on ([observe] min_clear_fraction)",
                 options.observe.min_clear_fraction

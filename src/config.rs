@@ -14,8 +14,9 @@ use toml::de::{DeTable, DeValue};
 use crate::carbon::agb_map::AgbMap;
 use crate::carbon::biomass::Tier1Cover;
 use crate::carbon::deduction::Deduction;
+use crate::carbon::index_model::IndexModel;
 use crate::carbon::inventory::{self, Inventory};
-use crate::carbon::{ParameterSet, Pool, agb_map, tier1_cover};
+use crate::carbon::{ParameterSet, Pool, agb_map, index_model, tier1_cover};
 use crate::cube::layout::{Bandpass, Bandpasses};
 use crate::detect::control::ControlRule;
 use crate::detect::events::EventRule;
@@ -135,6 +136,9 @@ pub struct Biomass {
     /// An external biomass raster with its error raster.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub agb_map: Option<AgbMap>,
+    /// A model of indices that was fitted to plots.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub index_model: Option<IndexModel>,
 }
 
 /// The biomass method of a run.
@@ -146,6 +150,8 @@ pub enum BiomassMethod<'a> {
     Inventory(&'a Inventory),
     /// `[biomass.agb_map]`
     AgbMap(&'a AgbMap),
+    /// `[biomass.index_model]`
+    IndexModel(&'a IndexModel),
 }
 
 impl BiomassMethod<'_> {
@@ -155,6 +161,7 @@ impl BiomassMethod<'_> {
             BiomassMethod::Tier1Cover(_) => tier1_cover::METHOD,
             BiomassMethod::Inventory(_) => inventory::METHOD,
             BiomassMethod::AgbMap(_) => agb_map::METHOD,
+            BiomassMethod::IndexModel(_) => index_model::METHOD,
         }
     }
 }
@@ -164,12 +171,15 @@ impl Biomass {
     fn methods(&self) -> Vec<BiomassMethod<'_>> {
         let tier1_cover = self.tier1_cover.iter().map(BiomassMethod::Tier1Cover);
         let inventory = self.inventory.iter().map(BiomassMethod::Inventory);
-        tier1_cover.chain(inventory).chain(self.agb_map.iter().map(BiomassMethod::AgbMap)).collect()
+        let agb_map = self.agb_map.iter().map(BiomassMethod::AgbMap);
+        let index_model = self.index_model.iter().map(BiomassMethod::IndexModel);
+        tier1_cover.chain(inventory).chain(agb_map).chain(index_model).collect()
     }
 
     /// Files that the method reads, relative to the configuration.
     pub fn files(&self) -> Vec<&Path> {
-        self.agb_map.iter().flat_map(AgbMap::files).collect()
+        let model = self.index_model.iter().map(|m| m.model.as_path());
+        self.agb_map.iter().flat_map(AgbMap::files).chain(model).collect()
     }
 
     /// The configured method.
@@ -556,6 +566,15 @@ impl Check<'_> {
                 return Err(self.fail("biomass.tier1_cover", e.to_string(), "usable values", help));
             }
         }
+        if let Some(model) = &o.biomass.index_model {
+            if let Err((field, found, expected)) = model.validate() {
+                return Err(self.fail(&format!("biomass.index_model.{field}"), found, expected, "correct the value"));
+            }
+            if let Some(index) = model.predictors.iter().find(|p| !indices.contains(p)) {
+                let help = "add it to `indices` under [observe]";
+                return Err(self.fail("biomass.index_model.predictors", index, &indices.join(" or "), help));
+            }
+        }
         self.carbon(o)?;
         let mut starts = BTreeSet::new();
         for [start, end] in &o.account.periods {
@@ -610,11 +629,11 @@ impl Check<'_> {
             }
         }
         let pools = &o.carbon.pools;
-        if matches!(method, BiomassMethod::Tier1Cover(_)) {
+        if matches!(method, BiomassMethod::Tier1Cover(_) | BiomassMethod::IndexModel(_)) {
             let known = [Pool::Aboveground, Pool::Belowground];
             if let Some(pool) = pools.iter().find(|p| !known.contains(p)) {
-                let help = "tier1_cover has no default for this pool; leave it out";
-                return Err(self.fail("carbon.pools", pool.name(), "aboveground, belowground", help));
+                let help = format!("{} has no value for this pool; leave it out", method.name());
+                return Err(self.fail("carbon.pools", pool.name(), "aboveground, belowground", &help));
             }
         }
         let known = "aboveground, belowground, dead_wood, litter, soil";

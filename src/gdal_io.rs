@@ -610,6 +610,28 @@ pub fn read_points(path: &Path, fields: &[(&str, &str)], optional: &[&str]) -> R
     read_features(path, None, None, fields, optional, point_of)
 }
 
+/// A point, x before y, or a polygon.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Place {
+    /// A point.
+    Point([f64; 2]),
+    /// A polygon.
+    Outline(Outline),
+}
+
+/// Reads a layer of points or polygons: its CRS and, for each feature, those of the fields that the layer has (null where it
+/// does not), and its place.
+///
+/// # Errors
+/// As [`read_layer`].
+pub fn read_places(path: &Path, layer: Option<&str>, optional: &[&str]) -> Result<Features<Place>, LayerFault> {
+    let place = |geometry: Option<&gdal::vector::Geometry>| match geometry.map(|g| g.geometry_name()) {
+        Some(name) if name.contains("POINT") => point_of(geometry).map(Place::Point),
+        _ => outline_of(geometry).map(Place::Outline),
+    };
+    read_features(path, layer, None, &[], optional, place)
+}
+
 fn read_features<G>(
     path: &Path,
     layer: Option<&str>,

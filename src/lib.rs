@@ -6,6 +6,7 @@
 //! [`cube::extract`] takes one scene, decodes each raster block that a footprint touches once, and keeps the footprint
 //! pixels in a cube file with their statistics ([`zonal`]). [`analyse`] turns the observations of a parcel into series,
 //! stocks and deltas; [`detect`] reads pixels through time from the cube. [`record`] writes the tables and the run record.
+//! [`calibrate`] does the same for field plots in place of parcels, and fits a biomass model to what it sees.
 //!
 //! Modules form a total order: a file uses only what stands above it in the list below (checked by a test). GDAL is named
 //! in [`gdal_io`] alone, PROJ in [`geo::crs`] alone.
@@ -38,8 +39,10 @@ pub mod mosaic;
 pub mod engine;
 pub mod gather;
 pub mod stack;
+pub mod predict;
 pub mod state;
 pub mod change;
 pub mod account;
 pub mod traced;
 pub mod run;
+pub mod calibrate;

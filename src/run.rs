@@ -225,7 +225,7 @@ pub fn run(settings: &Settings, behaviour: &Behaviour) -> Result<Summary> {
 }
 
 /// Scenes that did not fail, by position.
-fn used_scenes(plan: &Plan, quarantined: &[Quarantine]) -> Vec<usize> {
+pub(crate) fn used_scenes(plan: &Plan, quarantined: &[Quarantine]) -> Vec<usize> {
     let failed: BTreeSet<&str> = quarantined
         .iter()
         .filter(|q| q.subject == Subject::Scene && q.stage == Stage::Extract)
@@ -303,6 +303,9 @@ fn citations(settings: &Settings) -> Vec<String> {
     works.push("area: Karney 2013, Journal of Geodesy 87:43-55".into());
     if options.biomass.method().is_some() {
         works.push("errors: IPCC 2006 Guidelines, Volume 1, Chapter 3 (Monte Carlo); McKay, Beckman and Conover 1979, Technometrics 21:239-245".into());
+    }
+    if options.biomass.index_model.is_some() {
+        works.push("index_model: Duan 1983, Journal of the American Statistical Association 78:605-610".into());
     }
     if options.biomass.tier1_cover.is_some() {
         works.push("cover: Gutman and Ignatov 1998, International Journal of Remote Sensing 19:1533-1543".into());

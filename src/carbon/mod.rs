@@ -17,6 +17,7 @@ pub mod chain;
 pub mod deduction;
 pub mod delta;
 pub mod draw;
+pub mod index_model;
 pub mod invariants;
 pub mod inventory;
 pub mod monte_carlo;
@@ -132,6 +133,12 @@ pub enum Flag {
     ClassHeld,
     /// The volume does not fit the age of the stand.
     VolumeDoubtful,
+    /// No one has approved the biomass model.
+    UnapprovedModel,
+    /// The biomass model was fitted to too few plots for numbers that are issued.
+    FewPlots,
+    /// The parcel lies outside the area of the plots that the biomass model was fitted to.
+    OutsideCalibrationArea,
 }
 
 impl Flag {
@@ -155,6 +162,9 @@ impl Flag {
             Flag::VolumeErrorNotStated => "volume_error_not_stated",
             Flag::ClassHeld => "class_held",
             Flag::VolumeDoubtful => "volume_doubtful",
+            Flag::UnapprovedModel => "unapproved_model",
+            Flag::FewPlots => "few_plots",
+            Flag::OutsideCalibrationArea => "outside_calibration_area",
         }
     }
 }
@@ -186,6 +196,9 @@ mod tests {
             Flag::VolumeErrorNotStated,
             Flag::ClassHeld,
             Flag::VolumeDoubtful,
+            Flag::UnapprovedModel,
+            Flag::FewPlots,
+            Flag::OutsideCalibrationArea,
         ] {
             assert_eq!(serde_json::to_string(&flag).unwrap(), format!("\"{}\"", flag.name()));
         }

@@ -1,6 +1,7 @@
 //! The command line: arguments in, exit code out. Results go to standard output, everything else to standard error.
 
 mod accuracy;
+mod calibrate;
 mod check;
 mod log;
 mod progress;
@@ -122,6 +123,15 @@ enum Command {
                       stable,3,97,2820\n\nPoints:\n  lon,lat,reference_class\n  129.0012,42.5031,disturbed"
     )]
     Accuracy(accuracy::Arguments),
+    /// Fit a biomass model to field plots, with cross-validated error; `run` reads the model file.
+    #[command(
+        after_help = "Examples:\n  lintan calibrate project.toml --plots plots.csv\n  lintan calibrate project.toml --plots \
+                      plots.gpkg --layer plots --agb agb_t_ha --out models/larch.toml --format json\n\nPlots (aboveground \
+                      biomass in t of dry matter a hectare):\n  plot_id,lon,lat,agb_t_per_ha,date\n  P001,129.0012,42.5031,\
+                      118.4,2019-08-02\n\nConfiguration:\n  [biomass.index_model]\n  model = \"models/agb.toml\"\n  form = \
+                      \"power\"\n  predictors = [\"ndvi\"]\n  season = [\"06-01\", \"09-15\"]"
+    )]
+    Calibrate(calibrate::Arguments),
 }
 
 /// Parses, runs, reports.
@@ -151,6 +161,7 @@ pub fn main() -> ExitCode {
         ),
         Command::Status(common) => status::status(common, cli.log_format, &bars, &cancel),
         Command::Accuracy(arguments) => accuracy::accuracy(arguments, cli.log_format),
+        Command::Calibrate(arguments) => calibrate::run(arguments, cli.log_format, &bars, &cancel),
     };
     match result {
         Ok(code) => ExitCode::from(code),

@@ -55,6 +55,11 @@ fn help_and_version() {
         }
     }
     assert!(bare(&["run", "--help"]).out.contains("--allow-quarantine"));
+    let calibrate = bare(&["calibrate", "--help"]).out;
+    for part in ["Example", "--plots", "--layer", "--agb", "--crs", "--out", "[biomass.index_model]", "plot_id,lon,lat"]
+    {
+        assert!(calibrate.contains(part), "calibrate --help lacks {part}: {calibrate}");
+    }
 }
 
 #[test]

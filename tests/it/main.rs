@@ -2,6 +2,7 @@
 
 mod accuracy;
 mod bfast;
+mod calibrate;
 mod carbon;
 mod catalog;
 mod ccdc;

@@ -224,7 +224,7 @@ fn the_empty_section_works_with_the_attributes_of_the_contract() {
     let chain = Case { lost: None, ..Case::new(&fang, &attributes, "", &[B, C]) }.chain();
     assert_eq!(chain.status, Status::ScreeningOnly, "the volume's error is not known");
     let flags =
-        [Flag::UnapprovedParameters, Flag::SurveyDateNotStated, Flag::GrowthNotStated, Flag::VolumeErrorNotStated];
+        [Flag::UnapprovedParameters, Flag::GrowthNotStated, Flag::SurveyDateNotStated, Flag::VolumeErrorNotStated];
     assert_eq!(chain.flags, flags);
     assert!(chain.epochs[&B].flags.is_empty(), "the survey counts as of this day");
     assert_eq!(chain.epochs[&C].flags, [Flag::RetentionNotObserved]);
