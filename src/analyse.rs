@@ -162,6 +162,9 @@ pub fn assess(
     out
 }
 
+/// What a model says of each parcel at each epoch.
+pub type Predictions = BTreeMap<String, BTreeMap<Date, Prediction>>;
+
 /// What the carbon figures of all parcels of a run share.
 pub struct Accounting<'a> {
     /// Draws of errors.
@@ -173,7 +176,7 @@ pub struct Accounting<'a> {
     /// What biomass maps say of each parcel, where they are the method.
     pub readings: BTreeMap<String, agb_map::Readings>,
     /// The biomass model and what it says of each parcel, where that is the method.
-    pub model: Option<(Model, BTreeMap<String, BTreeMap<Date, Prediction>>)>,
+    pub model: Option<(Model, Predictions)>,
     /// Share of a parcel's ground that no earlier parcel has, where it is less than all.
     pub own_share: BTreeMap<String, f64>,
 }
