@@ -31,7 +31,7 @@ use crate::traced;
 const GDAL_CACHE_MIB: usize = 64;
 
 /// Raise when tables or summary change for the same observations.
-const TABLES_VERSION: u32 = 7;
+const TABLES_VERSION: u32 = 8;
 
 /// How a run behaves besides its configuration.
 pub struct Behaviour<'a> {

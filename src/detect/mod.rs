@@ -413,7 +413,7 @@ const UNJUDGED: [Unjudged; 5] = [
 ];
 
 /// Raise when states of pixels are made or written in another way.
-pub const STATE_VERSION: u32 = 3;
+pub const STATE_VERSION: u32 = 4;
 
 /// What a monitoring method keeps of a pixel, as bytes; a pixel that cannot be judged keeps the reason.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -17,13 +17,12 @@
 //! 3. **Evidence** of one observation, r below its expectation: the logarithm of the ratio of two likelihoods, for a loss of
 //!    the share `loss_share` of what stands above bare ground, or more, and for none. Both hold the outlier share, spread
 //!    evenly over `OUTLIER_SPAN`; so one observation can say only so much, whatever its value (a bounded score; Huber 1981,
-//!    Robust Statistics, chapter 10).
+//!    Robust Statistics, chapter 10), and never more than `MAX_FOR`.
 //! 4. **Decision** by a cumulative sum that does not fall below zero (Page 1954, Biometrika 41, 100-115): a pixel is lost
 //!    once it reaches `evidence`, with at least `min_votes` clear observations of other days that spoke for a loss, over
 //!    `min_span_days` or more. A large parcel has many places where cloud edges may coincide, each a chance for a false alarm;
-//!    so that the alarms of a parcel, and not of a hectare, are few, the evidence needed grows by `PLACE_EVIDENCE` times the
-//!    logarithm of the parcel's area over `PLACE_HA` (a Bonferroni bound on a likelihood ratio would be 1 times; that these
-//!    observations lie less independently than the ratio takes them is the rest, measured in the `detection` benchmark).
+//!    so that the alarms of a parcel, and not of a hectare, are few, the evidence needed grows by the logarithm of the number
+//!    of places, the parcel's area over `PLACE_HA` (Bonferroni's bound, taken of a likelihood ratio).
 //!    Observations of the season in which canopy hardly shows (expected height above bare ground
 //!    below `min_visibility` of the pixel's upper quartile) can speak against a loss but not for it: snow lasts as long as a loss does.
 //! 5. **Dates** from the profile of the evidence over the possible positions of the change, for half the loss found: all
@@ -102,8 +101,10 @@ const NOISE_PRIOR_DATES: f64 = 2.0;
 const OUTLIER_SPAN: f64 = 0.5;
 /// Smallest height above bare ground that is reckoned with.
 const MIN_HEIGHT: f64 = 0.03;
-/// Strongest evidence of one observation against a loss.
+/// Strongest evidence of one observation against a loss, and for one. The likelihoods take the outliers of different days for
+/// independent, which clouds of one season are not; what a single look may say is bounded the closer.
 const MAX_AGAINST: f64 = 5.0;
+const MAX_FOR: f64 = 2.5;
 /// Evidence of an observation that counts as a vote.
 const VOTE: f64 = 1.0;
 /// Evidence for a return to the full expectation.
@@ -118,8 +119,6 @@ const DATE_VISIBILITY: f64 = 0.6;
 const DATE_GIVE_UP: f64 = 30.0;
 /// Area that holds one chance for a coincidence of cloud edges, hectares: they are about 100 m wide.
 const PLACE_HA: f64 = 0.5;
-/// Evidence added for each fold of it.
-const PLACE_EVIDENCE: f64 = 1.5;
 /// One pixel in so many is expected to be lost.
 const PRIOR_ODDS: f64 = 200.0;
 /// What stands after a loss, at least, as a share of what stood before.
@@ -170,7 +169,7 @@ mod defaults {
         super::MAX_ORDER
     }
     pub fn loss_share() -> f64 {
-        0.35
+        0.25
     }
     pub fn evidence() -> f64 {
         6.0
@@ -182,7 +181,7 @@ mod defaults {
         20
     }
     pub fn min_visibility() -> f64 {
-        0.7
+        0.6
     }
 }
 
@@ -432,8 +431,7 @@ impl Model {
     /// already seen are not looked at. `area_ha` is the area of the parcel.
     pub fn advance(&self, state: &mut State, values: &[f64], area_ha: f64) {
         let State { observations, noise, pixels } = state;
-        let fold = (area_ha / PLACE_HA).max(1.0);
-        let needed = self.params.evidence + PLACE_EVIDENCE * fold.ln();
+        let needed = self.params.evidence + (area_ha / PLACE_HA).max(1.0).ln();
         let rows = values.par_chunks_exact(self.days.len().max(1));
         pixels.par_iter_mut().zip(rows).for_each(|(pixel, row)| {
             let Ok(pixel) = pixel else { return };
@@ -619,7 +617,7 @@ impl Model {
                 return;
             }
         }
-        let mut evidence = reading.evidence(pixel.left, self.params.loss_share).max(-MAX_AGAINST);
+        let mut evidence = reading.evidence(pixel.left, self.params.loss_share).clamp(-MAX_AGAINST, MAX_FOR);
         if !self.visible(pixel, &reading) {
             evidence = evidence.min(0.0);
         }
@@ -1133,6 +1131,60 @@ mod tests {
     }
 
     #[test]
+    fn what_alarms_in_a_small_parcel_is_a_coincidence_in_a_large_one_and_a_loss_is_found_in_both() {
+        let days = days(150);
+        let n = days.len();
+        let mut values = forest(30, &days, 11);
+        for p in 0..20 {
+            // Four clear looks of a summer under thin cloud: 10 of evidence at most.
+            let clear: Vec<usize> = (88..150).filter(|t| values[p * n + t].is_finite()).take(4).collect();
+            clear.iter().for_each(|t| values[p * n + t] -= 0.3);
+        }
+        for p in 20..30 {
+            values[p * n + 88..(p + 1) * n].iter_mut().for_each(|y| *y = 0.25 + 0.2 * (*y - 0.25));
+        }
+        // 6 are needed in 0.5 ha, 6 + ln 600 = 12.4 in 300 ha.
+        let (small, large) = (model(&days).detect(&values, 0.5), model(&days).detect(&values, 300.0));
+        let alarmed = |state: &State| (0..20).filter(|p| !breaks(state, *p).is_empty()).count();
+        assert!(alarmed(&small) > 10 && alarmed(&large) == 0, "{} and {}", alarmed(&small), alarmed(&large));
+        for p in 20..30 {
+            let (soon, late) = (breaks(&small, p)[0], breaks(&large, p)[0]);
+            assert!(soon.detected < late.detected && soon.magnitude < -0.3 && late.magnitude < -0.3, "pixel {p}");
+            // Told by 6 of evidence or more against 200 to 1, whatever the size of the parcel.
+            assert!(soon.probability > 0.66 && late.probability > 0.66, "pixel {p}: {soon:?} {late:?}");
+        }
+    }
+
+    #[test]
+    fn history_counts_from_the_first_look_at_the_parcel() {
+        let days = days(190);
+        let n = days.len();
+        let mut values = forest(4, &days, 12);
+        values[..n].iter_mut().skip(140).for_each(|y| *y = 0.25 + 0.2 * (*y - 0.25));
+        values.chunks_exact_mut(n).for_each(|row| row[..40].fill(f64::NAN));
+        let late = model(&days).first_seen(40);
+        assert_eq!(late.history(), 40 + model(&days[40..]).history());
+        assert!(model(&days).history() < late.history());
+        let cut: Vec<f64> = values.chunks_exact(n).flat_map(|row| row[40..].to_vec()).collect();
+        let (whole, own) = (late.detect(&values, 0.5), model(&days[40..]).detect(&cut, 0.5));
+        assert_eq!(breaks(&whole, 0).len(), 1);
+        for p in 0..4 {
+            let moved = |b: &PixelBreak| PixelBreak {
+                before: b.before + 40,
+                after: b.after + 40,
+                detected: b.detected + 40,
+                ..*b
+            };
+            let expected: Vec<PixelBreak> = breaks(&own, p).iter().map(moved).collect();
+            assert_eq!(breaks(&whole, p), expected, "pixel {p}");
+        }
+        // A day that is given holds whatever is seen when.
+        let start = Params { monitor_start: Some(units::date_of(FIRST + 900)), ..Params::new("ndvi") };
+        let given = Model::new(&start, &days).unwrap();
+        assert_eq!((given.history(), given.first_seen(40).history()), (90, 90));
+    }
+
+    #[test]
     fn pixels_that_cannot_be_judged_say_why() {
         let days = days(150);
         let n = days.len();
@@ -1371,6 +1423,8 @@ mod tests {
             for p in 0..2 {
                 for b in state.verdict(p).map_or(&[][..], |v| v.0) {
                     prop_assert!(b.before < b.after && b.after <= b.detected && b.detected < 150);
+                    // Both looks are of this pixel: one that does not show it cannot be named.
+                    prop_assert!(values[p * 150 + b.before].is_finite() && values[p * 150 + b.after].is_finite());
                 }
             }
         }
