@@ -4,6 +4,7 @@ mod accuracy;
 mod check;
 mod log;
 mod progress;
+mod report;
 mod run;
 mod status;
 mod text;
@@ -122,6 +123,13 @@ enum Command {
                       stable,3,97,2820\n\nPoints:\n  lon,lat,reference_class\n  129.0012,42.5031,disturbed"
     )]
     Accuracy(accuracy::Arguments),
+    /// Sum up a finished run for people, in Chinese and English: one HTML file that needs no network and no script.
+    #[command(
+        after_help = "Examples:\n  lintan report configs/demo-romania.toml --out report.html\n  lintan report project.toml \
+                      --from out/last-year --out last-year.html\n\nExit codes: 0 written; 1 the system refused; 2 wrong \
+                      usage or configuration, no finished run, or tables that were changed after it."
+    )]
+    Report(report::Arguments),
 }
 
 /// Parses, runs, reports.
@@ -151,6 +159,7 @@ pub fn main() -> ExitCode {
         ),
         Command::Status(common) => status::status(common, cli.log_format, &bars, &cancel),
         Command::Accuracy(arguments) => accuracy::accuracy(arguments, cli.log_format),
+        Command::Report(arguments) => report::report(arguments, cli.log_format),
     };
     match result {
         Ok(code) => ExitCode::from(code),
@@ -158,14 +167,14 @@ pub fn main() -> ExitCode {
             if let Error::NothingObserved { quarantined, .. } = &e {
                 list_quarantined(quarantined, cli.log_format);
             }
-            report(&e, cli.log_format == LogFormat::Json);
+            tell(&e, cli.log_format == LogFormat::Json);
             ExitCode::from(e.exit_code())
         }
     }
 }
 
 /// Says what went wrong, and what to do.
-fn report(e: &Error, json: bool) {
+fn tell(e: &Error, json: bool) {
     if json {
         let mut fields =
             serde_json::json!({ "level": "ERROR", "kind": e.kind(), "message": e.to_string(), "help": e.help() });
