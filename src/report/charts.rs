@@ -46,7 +46,7 @@ impl Rows {
         let mut svg = Svg::new(WIDTH, bottom + 24.0);
         let middle = f64::midpoint(axis.ends.0, axis.ends.1);
         svg.text((middle, 12.0), Anchor::Middle, SIZE, INK, false, title);
-        let (ticks, step) = axis.ticks(6);
+        let (ticks, step) = axis.ticks(8);
         for tick in ticks {
             let x = axis.at(tick);
             svg.line((x, top - 4.0), (x, bottom + 4.0), if tick == 0.0 { PALE } else { GRID }, 1.0);
@@ -383,7 +383,7 @@ pub fn map(name: &str, parcels: &[MapParcel], events: &[MapEvent]) -> Option<Str
     for event in events {
         let rings = projection.rings(event.outline);
         let colour = OUTLINES[event.method.min(OUTLINES.len() - 1)];
-        let more = format!(r#" fill="{colour}" fill-opacity="0.12" stroke="{colour}" stroke-width="1.5""#);
+        let more = format!(r#" fill="none" stroke="{colour}" stroke-width="1.4""#);
         svg.shape(rings.iter().map(Vec::as_slice), &more, Some(&event.title));
     }
     for (at, name) in names {

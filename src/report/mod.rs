@@ -115,6 +115,7 @@ fn what_was_run(page: &mut Page, run: &Run) {
     let record = &run.record;
     let with_change = run.deltas.iter().map(|d| d.parcel_id.as_str()).collect::<BTreeSet<_>>().len();
     let day = |time: &str| time.get(..10).unwrap_or(time).to_owned();
+    let second = |time: &str| time.get(..19).map_or(time.to_owned(), |t| format!("{t}Z"));
     let seen = |scenes: &[&read::Scene]| {
         let mut days: Vec<String> = scenes.iter().map(|s| day(&s.acquired_at)).collect();
         days.sort();
@@ -158,7 +159,7 @@ fn what_was_run(page: &mut Page, run: &Run) {
                 _ => text::NOT_APPROVED.joined(),
             };
             facts.push((text::APPROVED, approved));
-            facts.push((text::DIGEST, p.sha256.clone()));
+            facts.push((text::SET_DIGEST, p.sha256.clone()));
         }
         None => facts.push((text::PARAMETER_SET, text::NONE.joined())),
     }
@@ -166,7 +167,7 @@ fn what_was_run(page: &mut Page, run: &Run) {
     facts.extend([
         (text::SOFTWARE, software.join(", ")),
         (text::RUN_ID, record.run_id.clone()),
-        (text::TIMES, both(text::FROM_TO, &[&record.started_at, &record.finished_at])),
+        (text::TIMES, format!("{} – {}", second(&record.started_at), second(&record.finished_at))),
         (text::SETTINGS_DIGEST, record.config_sha256.to_string()),
         (text::RECORD_DIGEST, run.sha256.to_string()),
     ]);
@@ -234,10 +235,10 @@ fn totals(page: &mut Page, run: &Run) {
         return;
     }
     let heads = [
-        Head::new(text::GROUP, "", Look::Key),
-        Head::new(text::QUANTITY, "", Look::Key),
+        Head::new(text::GROUP, "", Look::Short),
+        Head::new(text::QUANTITY, "", Look::Short),
         Head::new(text::DATES, "", Look::Key),
-        Head::new(text::POOL, "", Look::Key),
+        Head::new(text::POOL, "", Look::Short),
         Head::new(text::PARCELS, "", Look::Number),
         Head::new(text::AREA, "ha", Look::Number),
         Head::new(text::TOTAL, "t C", Look::Number),
@@ -387,7 +388,7 @@ fn delta_table(page: &mut Page, deltas: &[&Delta], letters: &Letters) {
     }
     let heads = [
         Head::new(text::PARCEL, "", Look::Key),
-        Head::new(text::KIND, "", Look::Key),
+        Head::new(text::KIND, "", Look::Short),
         Head::new(text::AREA, "ha", Look::Number),
         Head::new(text::CHANGE, "t CO₂e", Look::Number),
         Head::new(text::CI90, "t CO₂e", Look::Number),
@@ -398,7 +399,7 @@ fn delta_table(page: &mut Page, deltas: &[&Delta], letters: &Letters) {
         Head::new(text::GAIN_LOSS, "t CO₂e", Look::Number),
         Head::new(text::DEDUCTED, "%", Look::Number),
         Head::new(text::CREDITABLE, "t CO₂e", Look::Number),
-        Head::new(text::USE, "", Look::Key),
+        Head::new(text::USE, "", Look::Short),
         Head::new(text::REMARKS, "", Look::Key),
     ];
     let rows: Vec<_> = shown
@@ -408,7 +409,7 @@ fn delta_table(page: &mut Page, deltas: &[&Delta], letters: &Letters) {
             let did = d.did_t_co2e.map(|(v, ci)| with_interval(v, ci, signed));
             vec![
                 Some(d.parcel_id.clone()),
-                d.kind.as_deref().map(|k| text::word(k).map_or(k, |w| w.zh).to_owned()),
+                d.kind.as_deref().map(words),
                 Some(fixed(d.area_ha, 2)),
                 Some(v),
                 Some(ci),
@@ -515,7 +516,7 @@ fn stocks(page: &mut Page, run: &Run, letters: &Letters) {
         Head::new(text::CI90, "t C", Look::Number),
         Head::new(text::DENSITY, "t C/ha", Look::Number),
         Head::new(text::METHOD, "", Look::Key),
-        Head::new(text::USE, "", Look::Key),
+        Head::new(text::USE, "", Look::Short),
         Head::new(text::REMARKS, "", Look::Key),
     ]);
     let mut rows = Vec::new();
@@ -616,8 +617,8 @@ fn set_aside(page: &mut Page, run: &Run) {
             *reasons.entry((&a.subject, &a.stage, &a.reason)).or_default() += 1;
         }
         let heads = [
-            Head::new(text::SUBJECT, "", Look::Key),
-            Head::new(text::STAGE, "", Look::Key),
+            Head::new(text::SUBJECT, "", Look::Short),
+            Head::new(text::STAGE, "", Look::Short),
             Head::new(text::REASON, "", Look::Words),
             Head::new(text::NUMBER, "", Look::Number),
         ];
@@ -633,7 +634,7 @@ fn set_aside(page: &mut Page, run: &Run) {
         let shown = aside.len().min(LISTED);
         page.part(text::FIRST_ONES, &[&count(shown as u64), &count(aside.len() as u64)]);
         let heads = [
-            Head::new(text::SUBJECT, "", Look::Key),
+            Head::new(text::SUBJECT, "", Look::Short),
             Head::new(text::ID, "", Look::Words),
             Head::new(text::REASON, "", Look::Key),
             Head::new(text::MESSAGE, "", Look::Words),

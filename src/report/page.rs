@@ -13,6 +13,8 @@ const STYLE: &str = include_str!("page.css");
 pub enum Look {
     /// Words; lines break.
     Words,
+    /// A few words; lines break early.
+    Short,
     /// A name or date; no line breaks.
     Key,
     /// A number; to the right.
@@ -136,6 +138,7 @@ impl Page {
         let shown = |i: usize| rows.is_empty() || rows.iter().any(|r| r.get(i).is_some_and(Option::is_some));
         let class = |look: Look| match look {
             Look::Words => "w",
+            Look::Short => "s",
             Look::Key => "k",
             Look::Number => "n",
             Look::Code => "c",

@@ -76,6 +76,7 @@ pub const SETTINGS_DIGEST: Both = both("设置的 SHA-256", "SHA-256 of the sett
 pub const RECORD_DIGEST: Both = both("run.json 的 SHA-256", "SHA-256 of run.json");
 pub const PARAMETER_SET: Both = both("参数集", "parameter set");
 pub const VERSION: Both = both("版本", "version");
+pub const SET_DIGEST: Both = both("参数集的 SHA-256", "SHA-256 of the set");
 pub const APPROVED: Both = both("参数集批准", "approval of the set");
 pub const APPROVED_BY: Both = both("{} 于 {} 批准", "approved by {} on {}");
 pub const NOT_APPROVED: Both = both("未批准", "not approved");
@@ -173,8 +174,8 @@ pub const CAPTION_WATERFALL: Both = both(
     "Change of each parcel, {} to {}. Each bar begins where the one above ends; the last row is the total. Thin lines are the parcel's 90 % interval, measured from the beginning of its bar. On the right: t CO₂e and 90 % interval.",
 );
 pub const CAPTION_MAP: Both = both(
-    "图：各地块每公顷碳变化，{} 至 {}。斜线：90 % 区间包含零，未能证明有变化。深色轮廓：该期内的森林损失（按损失后首个晴空日期）。经纬度为 WGS 84。",
-    "Change per hectare of each parcel, {} to {}. Hatched: the 90 % interval contains zero, no change is shown. Dark outlines: forest losses within the period (by the first clear date after the loss). Longitude and latitude on WGS 84.",
+    "图：各地块每公顷碳变化，{} 至 {}。斜线：90 % 区间包含零，未能证明有变化。深色轮廓：该期内的森林损失（按损失后首个晴空日期）。空白处是没有碳变化数字的地块或地块以外。经纬度为 WGS 84。",
+    "Change per hectare of each parcel, {} to {}. Hatched: the 90 % interval contains zero, no change is shown. Dark outlines: forest losses within the period (by the first clear date after the loss). Blank: parcels without figures of change, or no parcel. Longitude and latitude on WGS 84.",
 );
 pub const CAPTION_EVENT_MAP: Both = both(
     "图：本次运行找到的全部森林损失的轮廓。经纬度为 WGS 84。",
@@ -455,7 +456,7 @@ pub fn invariant(name: &str) -> Option<Both> {
 pub fn part(name: &str) -> Option<Both> {
     Some(match name {
         "model" => both("生物量模型", "biomass model"),
-        "allometry" => both("换算系数", "expansion to carbon"),
+        "allometry" => both("换算系数", "expansion"),
         "residual" => both("残差与观测", "residual"),
         "area" => both("面积", "area"),
         "saturation" => both("指数饱和", "saturation"),
