@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use rayon::prelude::*;
 
+use crate::analyse::Predictions;
 use crate::analyse::{Accounting, Assessment, ParcelChanges, Reference, assess, date_of_ms, settled};
 use crate::carbon::agb_map;
 use crate::carbon::draw::{ALGORITHM, Draws};
@@ -24,7 +25,7 @@ use crate::engine::{Event, Progress};
 use crate::error::{ConfigError, Error, Quarantine, Reason, Result, Stage, Subject};
 use crate::gather::Gather;
 use crate::parcel::Kind;
-use crate::predict::{self, Cube, Predicted};
+use crate::predict::{self, Cube};
 use crate::record::geoparquet::Extent;
 use crate::record::manifest::{self, DrawRecord, ParcelSummary, PassAccount};
 use crate::record::store::table_path;
@@ -299,7 +300,7 @@ impl Tables<'_> {
     }
 
     /// The biomass model and what it says of every parcel.
-    fn modelled(&self, params: &IndexModel) -> Result<(Model, Predicted)> {
+    fn modelled(&self, params: &IndexModel) -> Result<(Model, Predictions)> {
         let model = Model::load(&self.settings.base.join(&params.model))?;
         let observe = predict::observe_settings(&self.settings.options.observe);
         model.agrees(params, &observe).map_err(|(field, theirs, ours)| ConfigError {

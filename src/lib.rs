@@ -5,8 +5,9 @@
 //! computes each parcel's footprint once a grid ([`geo::coverage`]), looks into the store and lists what is not done yet.
 //! [`cube::extract`] takes one scene, decodes each raster block that a footprint touches once, and keeps the footprint
 //! pixels in a cube file with their statistics ([`zonal`]). [`analyse`] turns the observations of a parcel into series,
-//! stocks and deltas; [`detect`] reads pixels through time from the cube. [`record`] writes the tables and the run record.
-//! [`calibrate`] does the same for field plots in place of parcels, and fits a biomass model to what it sees.
+//! stocks and deltas; [`detect`] reads pixels through time from the cube. [`record`] writes the tables and the run record,
+//! [`report`] tells people of them. [`calibrate`] does the same for field plots in place of parcels, and fits a biomass model
+//! to what it sees.
 //!
 //! Modules form a total order: a file uses only what stands above it in the list below (checked by a test). GDAL is named
 //! in [`gdal_io`] alone, PROJ in [`geo::crs`] alone.
@@ -34,6 +35,7 @@ pub mod carbon;
 pub mod accuracy;
 pub mod config;
 pub mod record;
+pub mod report;
 pub mod analyse;
 pub mod mosaic;
 pub mod engine;

@@ -12,6 +12,7 @@ use geo::Centroid;
 use jiff::civil::Date;
 use rayon::prelude::*;
 
+use crate::analyse::Predictions;
 use crate::analyse::date_of_ms;
 use crate::carbon::index_model::{IndexModel, Model, Prediction, Seen};
 use crate::config::{Observe, Settings};
@@ -21,9 +22,6 @@ use crate::engine::plan::Plan;
 use crate::error::{Error, Result};
 use crate::stack::{Block, Stacks, Values};
 use crate::units::date_of;
-
-/// What a model says of parcels, by id and epoch.
-pub type Predicted = BTreeMap<String, BTreeMap<Date, Prediction>>;
 
 /// Where pixels are.
 #[derive(Clone, Copy)]
@@ -180,7 +178,7 @@ pub fn observe_settings(observe: &Observe) -> BTreeMap<String, String> {
 ///
 /// # Errors
 /// A damaged cube file, or interruption.
-pub fn predictions(settings: &Settings, index_model: &IndexModel, model: &Model, cube: &Cube) -> Result<Predicted> {
+pub fn predictions(settings: &Settings, index_model: &IndexModel, model: &Model, cube: &Cube) -> Result<Predictions> {
     let epochs: BTreeSet<Date> = settings.options.account.periods.iter().flatten().copied().collect();
     let years: BTreeSet<i32> = epochs.iter().map(|e| i32::from(e.year())).collect();
     let predictors = Predictors {

@@ -5,6 +5,7 @@ mod calibrate;
 mod check;
 mod log;
 mod progress;
+mod report;
 mod run;
 mod status;
 mod text;
@@ -132,6 +133,13 @@ enum Command {
                       \"power\"\n  predictors = [\"ndvi\"]\n  season = [\"06-01\", \"09-15\"]"
     )]
     Calibrate(calibrate::Arguments),
+    /// Sum up a finished run for people, in Chinese and English: one HTML file that needs no network and no script.
+    #[command(
+        after_help = "Examples:\n  lintan report configs/demo-romania.toml --out report.html\n  lintan report project.toml \
+                      --from out/last-year --out last-year.html\n\nExit codes: 0 written; 1 the system refused; 2 wrong \
+                      usage or configuration, no finished run, or tables that were changed after it."
+    )]
+    Report(report::Arguments),
 }
 
 /// Parses, runs, reports.
@@ -162,6 +170,7 @@ pub fn main() -> ExitCode {
         Command::Status(common) => status::status(common, cli.log_format, &bars, &cancel),
         Command::Accuracy(arguments) => accuracy::accuracy(arguments, cli.log_format),
         Command::Calibrate(arguments) => calibrate::run(arguments, cli.log_format, &bars, &cancel),
+        Command::Report(arguments) => report::report(arguments, cli.log_format),
     };
     match result {
         Ok(code) => ExitCode::from(code),
@@ -169,14 +178,14 @@ pub fn main() -> ExitCode {
             if let Error::NothingObserved { quarantined, .. } = &e {
                 list_quarantined(quarantined, "--log-format json", cli.log_format);
             }
-            report(&e, cli.log_format == LogFormat::Json);
+            tell(&e, cli.log_format == LogFormat::Json);
             ExitCode::from(e.exit_code())
         }
     }
 }
 
 /// Says what went wrong, and what to do.
-fn report(e: &Error, json: bool) {
+fn tell(e: &Error, json: bool) {
     if json {
         let mut fields =
             serde_json::json!({ "level": "ERROR", "kind": e.kind(), "message": e.to_string(), "help": e.help() });

@@ -22,6 +22,7 @@ mod passes;
 mod pixels;
 mod reference;
 mod regression;
+mod report;
 mod resume;
 mod scenes;
 mod series;
