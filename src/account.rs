@@ -11,6 +11,7 @@ use rayon::prelude::*;
 use crate::analyse::Predictions;
 use crate::analyse::{Accounting, Assessment, ParcelChanges, Reference, assess, date_of_ms, settled};
 use crate::carbon::agb_map;
+use crate::carbon::chain::{Factor, Part};
 use crate::carbon::draw::{ALGORITHM, Draws};
 use crate::carbon::index_model::{IndexModel, Model};
 use crate::carbon::invariants::Invariants;
@@ -269,6 +270,10 @@ impl Tables<'_> {
         let mut accounting = Accounting {
             monte_carlo: MonteCarlo::new(Draws::new(carbon.seed, carbon.draws)),
             parameters,
+            lost_area: self
+                .settings
+                .lost_area
+                .map(|a| Factor::lognormal(Part::Area, "area/lost", a.value, a.se / a.value)),
             references: Vec::new(),
             readings,
             model,

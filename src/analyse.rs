@@ -177,6 +177,8 @@ pub struct Accounting<'a> {
     pub readings: BTreeMap<String, agb_map::Readings>,
     /// The biomass model and what it says of each parcel, where that is the method.
     pub model: Option<(Model, Predictions)>,
+    /// True area over mapped area of what is lost, where a reference sample tells it.
+    pub lost_area: Option<Factor>,
     /// Share of a parcel's ground that no earlier parcel has, where it is less than all.
     pub own_share: BTreeMap<String, f64>,
 }
@@ -263,6 +265,7 @@ fn carbon(
         epochs: &epochs,
         observations,
         lost: lost.as_ref().map(|l| l as &dyn Fn(Date, Date) -> Estimate<f64>),
+        lost_area: accounting.lost_area.as_ref(),
         seen: dates().min().zip(dates().max()),
         pools: &options.carbon.pools,
         parameters: accounting.parameters,

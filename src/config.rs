@@ -11,6 +11,7 @@ use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 use toml::de::{DeTable, DeValue};
 
+use crate::accuracy;
 use crate::carbon::agb_map::AgbMap;
 use crate::carbon::biomass::Tier1Cover;
 use crate::carbon::deduction::Deduction;
@@ -25,6 +26,7 @@ use crate::digest::Sha256;
 use crate::error::{ConfigError, Error, Result};
 use crate::imagery::terrain::Correction;
 use crate::imagery::{Band, catalog};
+use crate::units::Estimate;
 use crate::{index, parcel, series};
 
 /// `[project]`.
@@ -232,8 +234,28 @@ pub struct Account {
     /// Rule for uncertainty deductions; without one nothing is creditable.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub deduction: Option<Deduction>,
+    /// How much of what the change map says is lost is lost in truth, by a reference sample.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lost_area: Option<LostArea>,
     /// Which reference parcels a parcel's change is compared with.
     pub control: AccountControl,
+}
+
+/// `[account.lost_area]`: mapped losses are brought to their area-adjusted estimate (Olofsson et al. 2014) before they leave a
+/// stock; its error is one for all parcels. For sums over a region: the boundary of one prosecuted parcel is better drawn by
+/// hand.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LostArea {
+    /// CSV file of a finished error matrix, as `lintan accuracy --matrix` reads it; relative to the configuration.
+    pub matrix: PathBuf,
+    /// Its class of what is lost. Default `disturbed`.
+    #[serde(default = "disturbed")]
+    pub class: String,
+}
+
+fn disturbed() -> String {
+    "disturbed".to_owned()
 }
 
 /// `[account.control]`: parcels of kind `reference`, of the same forest type where both say one.
@@ -328,6 +350,8 @@ pub struct Settings {
     pub options: Options,
     /// The parameter set, when a biomass method is configured.
     pub parameters: Option<ParameterSet>,
+    /// True area over mapped area of what is lost, with its standard error.
+    pub lost_area: Option<Estimate<f64>>,
     /// Output folder.
     pub out: PathBuf,
     /// Digest of every setting that can change a table.
@@ -369,6 +393,10 @@ impl Settings {
             Some(_) => Some(check.parameter_set(&options.carbon.parameter_set, &base)?),
             None => None,
         };
+        let lost_area = match &options.account.lost_area {
+            Some(lost) => Some(check.lost_area(lost, &base)?),
+            None => None,
+        };
         let dir = options.output.dir.clone().unwrap_or_else(|| Path::new("out").join(&options.project.name));
         // Where the elevations lie is no matter; what they are is known by their digest.
         let observe = Observe { dem: None, ..options.observe.clone() };
@@ -383,9 +411,10 @@ impl Settings {
                 &options.account,
                 &options.output.maps,
                 parameters.as_ref().map(|p| p.sha256().to_owned()),
+                lost_area,
             ),
         ))?;
-        Ok(Settings { path: path.to_path_buf(), out: base.join(dir), base, options, parameters, science })
+        Ok(Settings { path: path.to_path_buf(), out: base.join(dir), base, options, parameters, lost_area, science })
     }
 
     /// The effective configuration, defaults filled in, as TOML.
@@ -672,6 +701,28 @@ impl Check<'_> {
 
     fn inventory(&self, e: &inventory::InvalidKey) -> Error {
         self.fail(&format!("biomass.inventory.{}", e.key), e.found.clone(), e.expected, "correct the value")
+    }
+
+    fn lost_area(&self, lost: &LostArea, base: &Path) -> Result<Estimate<f64>> {
+        let matrix = accuracy::matrix::read(&base.join(&lost.matrix))?;
+        let found = accuracy::estimate(&matrix);
+        let fail = |found: String, expected: &str| {
+            let help = "lintan accuracy --matrix shows what the file gives";
+            self.fail("account.lost_area", found, expected, help)
+        };
+        let Some(class) = found.classes.iter().find(|c| c.class == lost.class) else {
+            return Err(fail(format!("class {:?}", lost.class), &matrix.classes().join(" or ")));
+        };
+        match class.area_ci95_ha {
+            Some(half) if class.mapped_area_ha > 0.0 && class.area_ha > 0.0 => Ok(Estimate {
+                value: class.area_ha / class.mapped_area_ha,
+                se: half / accuracy::Z95 / class.mapped_area_ha,
+            }),
+            half => {
+                let found = format!("{} ha mapped, {} ha adjusted, +- {half:?}", class.mapped_area_ha, class.area_ha);
+                Err(fail(found, "areas above 0 with an interval: two samples or more in every map class"))
+            }
+        }
     }
 
     fn account_control(&self, control: &AccountControl) -> Result<()> {

@@ -26,7 +26,7 @@ pub mod sample;
 use serde::Serialize;
 
 /// Standard errors in half a 95 % interval, as Olofsson et al. 2014 take it.
-const Z95: f64 = 1.96;
+pub const Z95: f64 = 1.96;
 
 /// Why an error matrix says nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -500,6 +500,7 @@ pub fn chain(evidence: &Evidence, params: &AgbMap, readings: &Readings) -> Asses
     }
     let share = params.error_correlation_between_dates.unwrap_or(1.0);
     let mut maps: BTreeMap<Date, usize> = BTreeMap::new();
+    let whole = vec![Term { coefficient: 1.0, factors: Vec::new() }];
     for (epoch, (date, reading)) in chosen {
         let at = *maps.entry(date).or_insert_with(|| {
             let (value, se) = (reading.density_t_per_ha, reading.se_t_per_ha);
@@ -519,21 +520,22 @@ pub fn chain(evidence: &Evidence, params: &AgbMap, readings: &Readings) -> Asses
         });
         let mut flags = Vec::new();
         let left = match evidence.lost {
-            Some(_) if epoch == date => None,
+            Some(_) if epoch == date => whole.clone(),
             Some(lost) => {
                 let lost = lost(date, epoch);
                 let source = evidence.own(&format!("left/{date}/{epoch}"));
-                Some(chain.factor(Factor::normal(Part::Residual, source, 1.0 - lost.value, lost.se)))
+                let left = Factor::normal(Part::Residual, source, 1.0 - lost.value, lost.se);
+                chain.left(left, evidence.lost_area)
             }
-            None => None,
+            None => whole.clone(),
         };
         flags.extend((!evidence.watched(date, epoch)).then_some(Flag::RetentionNotObserved));
         flags.extend((epoch != date).then_some(Flag::GrowthNotStated));
-        let term = |of_pool: &Vec<usize>| {
-            let factors = of_pool.iter().copied().chain([at]).chain(left).collect();
-            vec![Term { coefficient: 1.0, factors }]
+        let terms = |of_pool: &Vec<usize>| {
+            let with = |t: &Term| Term { factors: [of_pool.as_slice(), &[at], &t.factors].concat(), ..t.clone() };
+            left.iter().map(with).collect()
         };
-        let densities = pools.iter().map(|(pool, of_pool)| (*pool, term(of_pool))).collect();
+        let densities = pools.iter().map(|(pool, of_pool)| (*pool, terms(of_pool))).collect();
         chain.epochs.insert(epoch, Epoch { flags, densities, saturated: false });
     }
     Ok((chain, refused))

@@ -167,6 +167,22 @@ impl Chain {
         self.factors.len() - 1
     }
 
+    /// What is left standing, as a sum of terms, from the share that is (`left`). With `lost_area`, what a map says is lost is
+    /// first brought to its true area: `1 - lost_area x lost`, never below nothing.
+    pub fn left(&mut self, left: Factor, lost_area: Option<&Factor>) -> Vec<Term> {
+        let one = |factor| vec![Term { coefficient: 1.0, factors: vec![factor] }];
+        let Some(adjustment) = lost_area.filter(|_| left.value < 1.0) else { return one(self.factor(left)) };
+        let lost = (1.0 - left.value).min(1.0 / adjustment.value);
+        let sources = left.sources.into_iter().map(|(source, w)| (source, -w)).collect();
+        let lost = self.factor(Factor { value: lost, sources, ..left });
+        // One factor for all epochs: its draws are those of one source in any case.
+        let adjustment = self.factor(adjustment.clone());
+        vec![
+            Term { coefficient: 1.0, factors: Vec::new() },
+            Term { coefficient: -1.0, factors: vec![lost, adjustment] },
+        ]
+    }
+
     /// The best estimate of a sum of terms.
     pub fn estimate(&self, terms: &[Term]) -> f64 {
         let product = |t: &Term| t.factors.iter().fold(t.coefficient, |p, f| p * self.factors[*f].value);
@@ -189,6 +205,9 @@ pub struct Evidence<'a> {
     /// Share of the parcel lost after the first date and up to the second, with its standard error; absent when no change
     /// method could judge the parcel.
     pub lost: Option<&'a dyn Fn(Date, Date) -> Estimate<f64>>,
+    /// True area of what the change map says is lost, over its mapped area, where a reference sample tells it; shared by all
+    /// parcels.
+    pub lost_area: Option<&'a Factor>,
     /// First and last day that a scene showed the parcel clearly enough.
     pub seen: Option<(Date, Date)>,
     /// Pools that are asked for.
@@ -228,3 +247,40 @@ pub struct Refusal {
 
 /// A chain with the epochs that could be assessed, and why the others could not; or why there is none at all.
 pub type Assessed = Result<(Chain, Vec<Refusal>), Refusal>;
+
+#[cfg(test)]
+mod tests {
+    use super::super::draw::Draws;
+    use super::super::monte_carlo::MonteCarlo;
+    use super::*;
+    use jiff::civil::date;
+
+    // Worked example 10: 180 ha mapped, 243 ha adjusted, +- 96.1669 (95 %): 1.35 (0.2726). A tenth of a parcel of 10 ha at 100
+    // t C/ha, mapped as lost with a standard error of a hundredth, leaves 1000 (1 - 0.135) = 865 t C; its variance is
+    // 1000^2 (0.1^2 0.2726^2 + 1.35^2 0.01^2 + 0.01^2 0.2726^2).
+    #[test]
+    fn a_mapped_loss_is_brought_to_its_true_area() {
+        let epoch = date(2020, 7, 1);
+        let se = 96.166_9 / 1.959_964 / 180.0;
+        let adjustment = Factor::lognormal(Part::Area, "area/lost", 1.35, se / 1.35);
+        let tonnes = |adjustment: Option<&Factor>, left: f64| {
+            let mut chain = Chain::new("test", Status::Issuable);
+            let full = chain.factor(Factor::exact(100.0));
+            let left = chain.left(Factor::normal(Part::Residual, "parcel/p/left", left, 0.01), adjustment);
+            let with = |t: Term| Term { factors: [t.factors.as_slice(), &[full]].concat(), ..t };
+            let densities = [(Pool::Aboveground, left.into_iter().map(with).collect())].into();
+            chain.epochs.insert(epoch, Epoch { densities, ..Epoch::default() });
+            let found = MonteCarlo::new(Draws::new(1, 20_000)).tonnes(&chain, &Factor::exact(10.0), &[]);
+            found.stocks[&(epoch, Pool::Total)].clone()
+        };
+        let found = tonnes(Some(&adjustment), 0.9);
+        assert!((found.spread.estimate - 865.0).abs() < 1e-9);
+        let expected = 1000.0 * (0.01 * se * se + 1.35f64.powi(2) * 1e-4 + 1e-4 * se * se).sqrt();
+        assert!((found.spread.se / expected - 1.0).abs() < 0.02, "{} {expected}", found.spread.se);
+        let shares = found.shares().unwrap();
+        assert!(shares[3] > 0.7 && shares[2] > 0.1, "area and residual: {shares:?}");
+        assert!((tonnes(None, 0.9).spread.estimate - 900.0).abs() < 1e-9);
+        assert_eq!(tonnes(Some(&adjustment), 1.0).spread.estimate, 1000.0, "nothing was lost");
+        assert!(tonnes(Some(&adjustment), 0.1).spread.estimate.abs() < 1e-9, "no more than all of it");
+    }
+}

@@ -1071,6 +1071,7 @@ mod tests {
             epochs: &epochs,
             observations: &observations,
             lost: None,
+            lost_area: None,
             seen: None,
             pools,
             parameters: &parameters,

@@ -374,7 +374,9 @@ pub fn chain(evidence: &Evidence, params: &Inventory, periods: &[[Date; 2]]) -> 
     for (epoch, share) in retained(evidence, params.cover.as_ref(), surveyed_on, &dates)? {
         match share {
             Ok(share) => {
-                left.insert(epoch, (chain.factor(share.factor), share.flags));
+                // Cover is no map, and what was before the survey is no share of it.
+                let adjusted = evidence.lost_area.filter(|_| params.cover.is_none() && epoch > surveyed_on);
+                left.insert(epoch, (chain.left(share.factor, adjusted), share.flags));
             }
             Err(refusal) => refusals.push(refusal),
         }
@@ -390,7 +392,7 @@ pub fn chain(evidence: &Evidence, params: &Inventory, periods: &[[Date; 2]]) -> 
         for pool in evidence.pools {
             let density = match constant.get(pool) {
                 Some(factor) => one(*factor),
-                None => times(&allometry.density(*pool, &terms), &one(*share)),
+                None => times(&allometry.density(*pool, &terms), share),
             };
             at.densities.insert(*pool, density);
         }
@@ -566,7 +568,7 @@ fn gain_loss(
     periods: &[[Date; 2]],
     stand: &Stand,
     allometry: &Allometry,
-    left: &BTreeMap<Date, (usize, Vec<Flag>)>,
+    left: &BTreeMap<Date, (Vec<Term>, Vec<Flag>)>,
 ) {
     if matches!(stand.growth, Growth::None) {
         return;
@@ -584,11 +586,11 @@ fn gain_loss(
         let mut terms = Vec::new();
         for pool in evidence.pools {
             let share = allometry.share(*pool);
-            terms.extend(times(&times(&times(&allometry.per_increment, &grown), share), &one(*after)));
+            terms.extend(times(&times(&times(&allometry.per_increment, &grown), share), after));
             // Only what was lost: a share that comes back is the stock difference's to tell.
-            if chain.factors[*before].value >= chain.factors[*after].value {
-                let mut lost = one(*before);
-                lost.extend(minus(one(*after)));
+            if chain.estimate(before) >= chain.estimate(after) {
+                let mut lost = before.clone();
+                lost.extend(minus(after.clone()));
                 terms.extend(minus(times(&allometry.density(*pool, &volume), &lost)));
             }
         }

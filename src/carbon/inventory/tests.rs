@@ -56,6 +56,7 @@ impl<'a> Case<'a> {
             epochs: &epochs,
             observations: &observations,
             lost: self.lost,
+            lost_area: None,
             seen: self.epochs.iter().min().copied().zip(self.epochs.iter().max().copied()),
             pools: self.pools,
             parameters: self.set,
