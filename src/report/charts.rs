@@ -168,8 +168,8 @@ pub fn waterfall(steps: &[Step], total: Option<Bar>) -> String {
     let total_name = text::TOTAL.joined();
     let names = steps.iter().map(|s| s.name.as_str()).chain(total.map(|_| total_name.as_str()));
     let count = steps.len() + usize::from(total.is_some());
-    let mut rows =
-        Rows::new(names, room(figures.iter()), values.chain([0.0]), (count, ROW), &text::AXIS_DELTA.joined());
+    let title = if total.is_some() { text::AXIS_DELTA } else { text::AXIS_DELTA_ALONE };
+    let mut rows = Rows::new(names, room(figures.iter()), values.chain([0.0]), (count, ROW), &title.joined());
     let at = |v: f64, axis: &Axis| axis.at(v);
     for (i, (step, from, to)) in placed.iter().enumerate() {
         let y = rows.top + ROW * (i as f64 + 0.5);
