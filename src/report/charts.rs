@@ -138,13 +138,16 @@ pub struct Step {
     pub ci90: Option<(f64, f64)>,
 }
 
-/// Changes one after another, each beginning where the one before ended, down to the total.
+/// Changes one after another, each beginning where the one before ended, down to the total. Without a total they all begin
+/// at zero: a picture of a few among many parcels, whose sum would dwarf them.
 pub fn waterfall(steps: &[Step], total: Option<Bar>) -> String {
     let mut sum = 0.0;
     let mut placed = Vec::new();
     for step in steps {
         placed.push((step, sum, sum + step.delta));
-        sum += step.delta;
+        if total.is_some() {
+            sum += step.delta;
+        }
     }
     let write = |v: f64, ci: Option<(f64, f64)>| match ci {
         Some(ci) => {
@@ -165,8 +168,8 @@ pub fn waterfall(steps: &[Step], total: Option<Bar>) -> String {
     let total_name = text::TOTAL.joined();
     let names = steps.iter().map(|s| s.name.as_str()).chain(total.map(|_| total_name.as_str()));
     let count = steps.len() + usize::from(total.is_some());
-    let mut rows =
-        Rows::new(names, room(figures.iter()), values.chain([0.0]), (count, ROW), &text::AXIS_DELTA.joined());
+    let title = if total.is_some() { text::AXIS_DELTA } else { text::AXIS_DELTA_ALONE };
+    let mut rows = Rows::new(names, room(figures.iter()), values.chain([0.0]), (count, ROW), &title.joined());
     let at = |v: f64, axis: &Axis| axis.at(v);
     for (i, (step, from, to)) in placed.iter().enumerate() {
         let y = rows.top + ROW * (i as f64 + 0.5);
@@ -181,7 +184,7 @@ pub fn waterfall(steps: &[Step], total: Option<Bar>) -> String {
         if let Some((low, high)) = step.ci90 {
             rows.svg.whisker(y, at(from + low, &rows.axis), at(from + high, &rows.axis), INK);
         }
-        if i + 1 < count {
+        if i + 1 < count && total.is_some() {
             let x = at(*to, &rows.axis);
             rows.svg.line((x, y + 5.0), (x, y + ROW - 5.0), PALE, 0.7);
         }
@@ -348,6 +351,8 @@ pub fn map(name: &str, parcels: &[MapParcel], events: &[MapEvent]) -> Option<Str
     let hatch = format!("hatch-{name}");
     svg.hatch(&hatch, "#6b747c");
 
+    // Many parcels are small ones: lines would hide them.
+    let (thin, thick) = if parcels.len().max(events.len()) > 500 { (0.3, 0.6) } else { (0.7, 1.4) };
     let width = class_width(parcels);
     let mut labels: Vec<(f64, f64, f64, f64)> = Vec::new();
     let mut names = Vec::new();
@@ -364,7 +369,7 @@ pub fn map(name: &str, parcels: &[MapParcel], events: &[MapEvent]) -> Option<Str
             svg.close();
             continue;
         }
-        let line = r##" fill-rule="evenodd" stroke="#39424a" stroke-width="0.7""##;
+        let line = format!(r##" fill-rule="evenodd" stroke="#39424a" stroke-width="{thin}""##);
         let unsure = parcel.ci90_per_ha.0 <= 0.0 && parcel.ci90_per_ha.1 >= 0.0;
         svg.shape(rings.iter().map(Vec::as_slice), &format!(r#" fill="{colour}"{line}"#), Some(&title));
         if unsure {
@@ -383,7 +388,7 @@ pub fn map(name: &str, parcels: &[MapParcel], events: &[MapEvent]) -> Option<Str
     for event in events {
         let rings = projection.rings(event.outline);
         let colour = OUTLINES[event.method.min(OUTLINES.len() - 1)];
-        let more = format!(r#" fill="none" stroke="{colour}" stroke-width="1.4""#);
+        let more = format!(r#" fill="none" stroke="{colour}" stroke-width="{thick}""#);
         svg.shape(rings.iter().map(Vec::as_slice), &more, Some(&event.title));
     }
     for (at, name) in names {

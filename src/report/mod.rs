@@ -319,13 +319,14 @@ fn waterfall(page: &mut Page, run: &Run, deltas: &[&Delta], period: (Date, Date)
     let step = |d: &&Delta| Step { name: d.parcel_id.clone(), delta: d.delta_t_co2e, ci90: Some(d.ci90_t_co2e) };
     let mut steps: Vec<Step> = shown.iter().map(step).collect();
     let sum: f64 = deltas.iter().map(|d| d.delta_t_co2e).sum();
+    let [start, end] = period_text(period);
     if shown.len() < deltas.len() {
-        let left_out = count((deltas.len() - shown.len()) as u64);
-        page.paragraph(text::LEFT_OUT_PICTURE, &[&count(shown.len() as u64), &left_out]);
-        let delta = sum - shown.iter().map(|d| d.delta_t_co2e).sum::<f64>();
-        // Between gains and losses, so that the picture still rises and falls once.
-        let at = steps.iter().position(|s| s.delta < 0.0).unwrap_or(steps.len());
-        steps.insert(at, Step { name: fill(&text::OTHERS.joined(), &[&left_out, &left_out]), delta, ci90: None });
+        let [here, rest] = [shown.len(), deltas.len() - shown.len()].map(|n| count(n as u64));
+        let not_drawn = sum - shown.iter().map(|d| d.delta_t_co2e).sum::<f64>();
+        page.paragraph(text::LEFT_OUT_PICTURE, &[&here, &rest, &signed(not_drawn, decimals(not_drawn))]);
+        let svg = charts::waterfall(&steps, None);
+        page.figure(&svg, &charts::waterfall_legend(), text::CAPTION_LARGEST, &[&start, &end]);
+        return;
     }
     let total = run.totals.iter().find(|t| {
         t.group == "all" && t.quantity == "delta" && t.period_start == Some(period.0) && t.period_end == period.1
@@ -337,7 +338,6 @@ fn waterfall(page: &mut Page, run: &Run, deltas: &[&Delta], period: (Date, Date)
         }
     }
     let svg = charts::waterfall(&steps, total.map(|t| (t.sum_t_co2e, t.ci90_t_co2e)));
-    let [start, end] = period_text(period);
     page.figure(&svg, &charts::waterfall_legend(), text::CAPTION_WATERFALL, &[&start, &end]);
 }
 

@@ -145,8 +145,8 @@ pub const LEFT_OUT_DELTAS: Both = both(
     "Of {} parcels the {} with the largest gains and losses are listed, by change; the other {} are in tables/deltas.parquet.",
 );
 pub const LEFT_OUT_PICTURE: Both = both(
-    "图中画出增加最多和损失最多的 {} 个地块，其余 {} 个合为一行。",
-    "Drawn are the {} parcels with the largest gains and losses; the other {} are one row.",
+    "图中画出增加最多和损失最多的 {} 个地块，从零画起；其余 {} 个地块合计 {} t CO₂e，未画出。",
+    "Drawn are the {} parcels with the largest gains and losses, from zero; the other {} parcels, {} t CO₂e together, are not drawn.",
 );
 pub const LEFT_OUT_PERIODS: Both = both(
     "共有 {} 个核算期，此处只列前 {} 个；其余见 tables/deltas.parquet。",
@@ -156,13 +156,13 @@ pub const LEFT_OUT_STOCKS: Both = both(
     "图和表只列储量最大的若干地块：图 {} 个，表 {} 个，共 {} 个；全部见 tables/stocks.parquet。",
     "Picture and table show the parcels with the largest stocks: {} in the picture, {} in the table, of {}; all are in tables/stocks.parquet.",
 );
-pub const OTHERS: Both = both("其余 {} 个", "other {}");
 pub const SHARED_GROUND: Both = both("重叠只计一次", "overlap counted once");
 pub const TOTAL: Both = both("合计", "total");
 pub const INTERVAL: Both = both("90 % 区间", "90 % interval");
 pub const GAIN: Both = both("增加", "gain");
 pub const LOSS: Both = both("损失", "loss");
 pub const AXIS_DELTA: Both = both("碳变化，逐地块累计（t CO₂e）", "change of carbon, parcel after parcel (t CO₂e)");
+pub const AXIS_DELTA_ALONE: Both = both("碳变化（t CO₂e）", "change of carbon (t CO₂e)");
 pub const AXIS_STOCK: Both = both("碳储量（t C）", "carbon stock (t C)");
 pub const AXIS_SHARE: Both = both("占方差的份额（%）", "share of the variance (%)");
 pub const PICTURE_WATERFALL: Both = both("碳变化瀑布图", "Waterfall of the changes");
@@ -172,6 +172,10 @@ pub const PICTURE_SHARES: Both = both("方差来源图", "Where the variance com
 pub const CAPTION_WATERFALL: Both = both(
     "图：各地块碳变化，{} 至 {}。每条从上一条的终点开始，最后一行为合计。细线为该地块的 90 % 区间，从该条的起点量起。右侧：t CO₂e 及 90 % 区间。",
     "Change of each parcel, {} to {}. Each bar begins where the one above ends; the last row is the total. Thin lines are the parcel's 90 % interval, measured from the beginning of its bar. On the right: t CO₂e and 90 % interval.",
+);
+pub const CAPTION_LARGEST: Both = both(
+    "图：增加最多和损失最多的地块的碳变化，{} 至 {}。细线为 90 % 区间。右侧：t CO₂e 及 90 % 区间。",
+    "Change of the parcels with the largest gains and losses, {} to {}. Thin lines are 90 % intervals. On the right: t CO₂e and 90 % interval.",
 );
 pub const CAPTION_MAP: Both = both(
     "图：各地块每公顷碳变化，{} 至 {}。斜线：90 % 区间包含零，未能证明有变化。深色轮廓：该期内的森林损失（按损失后首个晴空日期）。空白处是没有碳变化数字的地块或地块以外。经纬度为 WGS 84。",
