@@ -37,9 +37,13 @@ demo demo-romania 3 "45 parcels, 54 Sentinel-2 dates 2018-2020 as STAC items, 10
 demo demo-safe 0 "45 parcels, one Sentinel-2 acquisition as .SAFE in two processing baselines: the newer one is used"
 demo demo-landsat 0 "6 parcels, one Landsat 7 Collection 2 product, 30 m"
 
+printf '\n== demo-romania for people: one page in Chinese and English\n'
+"$lintan" report configs/demo-romania.toml --out out/demo-romania/report.html
+
 cat <<'END'
 
 == where to look
+out/demo-romania/report.html                    the whole run on one page, open it in a browser
 out/demo-romania/tables/deltas.parquet          carbon change of every parcel, with its 90 % interval
 out/demo-romania/tables/disturbances.parquet    dated losses with area and outline
 out/demo-*/tables/observations/                 index statistics of every parcel and scene
