@@ -432,13 +432,9 @@ fn mean_se(pixels: &[Pixel], range_m: f64) -> f64 {
 pub fn chain(evidence: &Evidence, params: &AgbMap, readings: &Readings) -> Assessed {
     let refuse = |epoch, message: String| Refusal { epoch, reason: Reason::OutOfModelDomain, message };
     let set = evidence.parameters;
-    let named = evidence.attributes.get("forest_type").or(params.forest_type.as_ref()).ok_or_else(|| {
-        let message = "attribute forest_type: found nothing, expected a forest type; map the layer's field under [parcels] \
-                       attributes, or give `forest_type` under [biomass.agb_map]";
-        refuse(None, message.to_owned())
-    })?;
+    let (stated, zone) = (params.forest_type.as_deref(), params.ecological_zone.as_deref());
+    let (type_id, forest_type) = evidence.forest_type(METHOD, stated, zone)?;
     let unknown = |e: super::ParameterError| refuse(None, format!("attribute forest_type: {e}"));
-    let (type_id, forest_type) = set.forest_type(named, params.ecological_zone.as_deref()).map_err(unknown)?;
 
     let status = if params.validated_by.is_some() { Status::Issuable } else { Status::ScreeningOnly };
     let mut chain = Chain::new(format!("{METHOD}/{}/{type_id}", set.name()), status);

@@ -15,7 +15,7 @@ use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 
 use super::draw::Source;
-use super::{Flag, ParameterSet, Pool, Status};
+use super::{Flag, ForestType, ParameterSet, Pool, Status};
 use crate::error::Reason;
 use crate::series::Observation;
 use crate::units::{Estimate, Hectares, days};
@@ -220,6 +220,27 @@ pub struct Evidence<'a> {
 const UNSEEN_DAYS: i32 = 183;
 
 impl Evidence<'_> {
+    /// Id and entry of the parcel's forest type in the set: by its attribute, else by the `forest_type` of the method's section
+    /// (`stated`), with its ecological zone where the name does not tell one.
+    ///
+    /// # Errors
+    /// No name, or one that the set does not know.
+    pub fn forest_type(
+        &self,
+        method: &str,
+        stated: Option<&str>,
+        zone: Option<&str>,
+    ) -> Result<(&str, &ForestType), Refusal> {
+        let refuse = |message| Refusal { epoch: None, reason: Reason::OutOfModelDomain, message };
+        let named = self.attributes.get("forest_type").map(String::as_str).or(stated).ok_or_else(|| {
+            refuse(format!(
+                "attribute forest_type: found nothing, expected a forest type; map the layer's field under [parcels] \
+                 attributes, or give `forest_type` under [biomass.{method}]"
+            ))
+        })?;
+        self.parameters.forest_type(named, zone).map_err(|e| refuse(format!("attribute forest_type: {e}")))
+    }
+
     /// Whether what happened between two dates was watched: a change method judged the parcel, and clear scenes reach from
     /// one date to the other, give or take half a year.
     pub fn watched(&self, one: Date, other: Date) -> bool {

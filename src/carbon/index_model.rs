@@ -838,13 +838,9 @@ pub fn chain(
 ) -> Assessed {
     let refuse = |epoch, reason, message: String| Refusal { epoch, reason, message };
     let set = evidence.parameters;
-    let named = evidence.attributes.get("forest_type").or(settings.forest_type.as_ref()).ok_or_else(|| {
-        let message = "attribute forest_type: found nothing, expected a forest type; map the layer's field under [parcels] \
-                       attributes, or give `forest_type` under [biomass.index_model]";
-        refuse(None, Reason::OutOfModelDomain, message.to_owned())
-    })?;
+    let (stated, zone) = (settings.forest_type.as_deref(), settings.ecological_zone.as_deref());
+    let (type_id, forest_type) = evidence.forest_type(METHOD, stated, zone)?;
     let unknown = |e: ParameterError| refuse(None, Reason::OutOfModelDomain, format!("attribute forest_type: {e}"));
-    let (type_id, forest_type) = set.forest_type(named, settings.ecological_zone.as_deref()).map_err(unknown)?;
     let factors = set.factors(forest_type).map_err(unknown)?;
 
     let hash = &model.sha256[..16];

@@ -38,14 +38,10 @@ pub struct Factors {
 pub fn chain(evidence: &Evidence, params: &Tier1Cover) -> Assessed {
     let refuse = |epoch, reason, message: String| Refusal { epoch, reason, message };
     let set: &ParameterSet = evidence.parameters;
-    let named = evidence.attributes.get("forest_type").or(params.forest_type.as_ref()).ok_or_else(|| {
-        let message = "attribute forest_type: found nothing, expected a forest type; map the layer's field under [parcels] \
-                       attributes, or give `forest_type` under [biomass.tier1_cover]";
-        refuse(None, Reason::OutOfModelDomain, message.to_owned())
-    })?;
+    let (stated, zone) = (params.forest_type.as_deref(), params.ecological_zone.as_deref());
+    let (type_id, forest_type) = evidence.forest_type(METHOD, stated, zone)?;
     let unknown =
         |e: super::ParameterError| refuse(None, Reason::OutOfModelDomain, format!("attribute forest_type: {e}"));
-    let (type_id, forest_type) = set.forest_type(named, params.ecological_zone.as_deref()).map_err(unknown)?;
     let factors = set.factors(forest_type).map_err(unknown)?;
 
     let mut chain = Chain::new(format!("{METHOD}/{}/{type_id}", set.name()), biomass::STATUS);
