@@ -29,7 +29,8 @@ pub fn report(arguments: &Arguments, log: LogFormat) -> Result<u8> {
     let to = arguments.out.clone().unwrap_or_else(|| folder.join("report.html"));
     let written = report::write(&folder, &arguments.config, &to)?;
     if written.config_sha256 != settings.science {
-        let message = "the configuration has changed since this run; the report tells of the run as it was";
+        let message =
+            "the configuration has changed since this run, or the program has; the report tells of the run as it was";
         match log {
             LogFormat::Json => {
                 eprintln!("{}", serde_json::json!({ "level": "WARN", "kind": "note", "message": message }));
