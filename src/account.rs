@@ -370,6 +370,9 @@ impl Tables<'_> {
         let first = &self.settings.options.observe.indices[0];
         let least = self.settings.options.observe.min_clear_fraction;
         let clear = || rows.iter().filter(|r| *r.index == **first && r.stats.is_some() && r.seen_share() >= least);
+        // One period for all parcels: the last.
+        let period = self.settings.options.account.periods.iter().max_by_key(|[start, end]| (*end, *start));
+        let last = assessment.deltas.iter().find(|d| Some(&[d.delta.period_start, d.delta.period_end]) == period);
         let scenes: BTreeSet<&str> = rows.iter().map(|r| &*r.scene_id).collect();
         ParcelSummary {
             parcel_id: parcel.id.clone(),
@@ -380,16 +383,15 @@ impl Tables<'_> {
             last_clear: clear()
                 .next_back()
                 .and_then(|r| Some((date_of_ms(r.acquired_ms).to_string(), r.stats.as_ref()?.mean))),
-            delta_t_co2e: assessment
-                .deltas
-                .first()
+            delta_t_co2e: last
+                .filter(|d| d.delta.delta_se_t_co2e > 0.0)
                 .map(|d| (d.delta.delta_t_co2e, 0.5 * (d.delta.ci90_t_co2e.1 - d.delta.ci90_t_co2e.0))),
             disturbed_ha: changes.and_then(|c| settled(c, &self.settings.options)).map(|l| {
                 let losses = || l.rows.iter().filter(|d| d.magnitude < 0.0);
                 let se = losses().try_fold(0.0, |sum, d| d.area_se_ha.map(|s| sum + s * s)).map(f64::sqrt);
                 (l.lost_ha(|_| true), se.filter(|_| losses().next().is_some()))
             }),
-            status: assessment.deltas.first().map(|d| d.delta.status.name().to_owned()),
+            status: last.map(|d| d.delta.status.name().to_owned()),
         }
     }
 }

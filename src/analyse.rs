@@ -14,8 +14,8 @@ use crate::carbon::monte_carlo::{MonteCarlo, Simulated, Tonnes};
 use crate::carbon::stock::stocks;
 use crate::carbon::{Flag, ParameterSet, agb_map, index_model, inventory, tier1_cover};
 use crate::config::{BiomassMethod, Options, Settings};
-use crate::detect::Unjudged;
 use crate::detect::control::comparable;
+use crate::detect::{Method, Unjudged};
 use crate::error::{Quarantine, Reason, Stage};
 use crate::geo::area::geodesic_perimeter_m;
 use crate::parcel::Parcel;
@@ -157,7 +157,7 @@ pub fn assess(
     }
     if let Some(accounting) = accounting {
         let losses = changes.and_then(|c| settled(c, options));
-        carbon(parcel, &by_index, losses, accounting, settings, &mut out);
+        carbon(parcel, &by_index, (losses, changes), accounting, settings, &mut out);
     }
     out
 }
@@ -237,10 +237,35 @@ impl Accounting<'_> {
     }
 }
 
+/// Loss that another method saw beyond the one that counts, as a share of the parcel, from which growth is not credited.
+const DISAGREEMENT: f64 = 0.02;
+
+/// Takes growth out of what may be issued where a loss within the period may have been missed: another method saw clearly more
+/// of it, or one lies between a date within the period and one beyond.
+fn doubt(
+    delta: &mut Delta,
+    losses: &ParcelLosses,
+    changes: Option<&ParcelChanges>,
+    area: Hectares,
+    within: impl Fn(Date) -> bool,
+) {
+    let counted = losses.lost_ha(&within);
+    let most = changes.iter().flat_map(|c| c.values()).map(|l| l.lost_ha(&within)).fold(0.0, f64::max);
+    if most - counted > DISAGREEMENT * area.get() {
+        delta.restrict(Flag::MethodsDisagree);
+    }
+    let straddles = |row: &DisturbanceRow| {
+        row.magnitude < 0.0 && row.date_lower < delta.period_end && row.date_upper > delta.period_end
+    };
+    if losses.rows.iter().any(straddles) {
+        delta.restrict(Flag::LossDateUncertain);
+    }
+}
+
 fn carbon(
     parcel: &Parcel,
     observations: &BTreeMap<Arc<str>, Vec<Observation>>,
-    losses: Option<&ParcelLosses>,
+    (losses, changes): (Option<&ParcelLosses>, Option<&ParcelChanges>),
     accounting: &Accounting,
     settings: &Settings,
     out: &mut Assessment,
@@ -258,6 +283,9 @@ fn carbon(
     let epochs: BTreeSet<Date> = options.account.periods.iter().flatten().copied().collect();
     let lost = losses.map(|l| move |after: Date, until: Date| l.lost_share(area, |seen| seen > after && seen <= until));
     let dates = || observations.values().flatten().map(|o| o.date);
+    let (from, to) = options.change.methods().first().map_or((None, None), Method::watches);
+    let watched =
+        dates().min().map(|d| from.map_or(d, |f| f.max(d))).zip(dates().max().map(|d| to.map_or(d, |t| t.min(d))));
     let evidence = Evidence {
         parcel_id: &parcel.id,
         area,
@@ -266,7 +294,7 @@ fn carbon(
         observations,
         lost: lost.as_ref().map(|l| l as &dyn Fn(Date, Date) -> Estimate<f64>),
         lost_area: accounting.lost_area.as_ref(),
-        seen: dates().min().zip(dates().max()),
+        seen: watched,
         pools: &options.carbon.pools,
         parameters: accounting.parameters,
     };
@@ -289,7 +317,9 @@ fn carbon(
         }
     };
     for refusal in refused {
-        let mut message = refusal.epoch.map_or(String::new(), |epoch| format!("epoch {epoch}: ")) + &refusal.message;
+        // A message that names its epoch needs no second word of it.
+        let named = refusal.epoch.filter(|epoch| !refusal.message.starts_with(&format!("epoch {epoch}")));
+        let mut message = named.map_or(String::new(), |epoch| format!("epoch {epoch}: ")) + &refusal.message;
         // A model of indices looks at pixels, and tells its own share.
         if refusal.reason == Reason::NoClearObservation && accounting.model.is_none() {
             message.push_str(&format!(
@@ -336,11 +366,18 @@ fn carbon(
                 let (start, end) = (delta.period_start, delta.period_end);
                 // One date decides, so that the periods of a year add up to the year.
                 let within = |seen: Date| seen > start && seen <= end;
+                if delta.delta_t_c > 0.0
+                    && let Some(losses) = losses
+                {
+                    doubt(&mut delta, losses, changes, area, within);
+                }
+                // A period that the method never watched has no loss of 0 hectares.
+                let outside = watched.is_none_or(|(from, to)| end <= from || start >= to);
                 out.deltas.push(DeltaRow {
                     parcel_id: parcel_id.clone(),
                     kind: parcel.kind.map(crate::parcel::Kind::name),
                     delta,
-                    disturbed_area_ha: losses.map(|l| l.lost_ha(within)),
+                    disturbed_area_ha: losses.filter(|_| !outside).map(|l| l.lost_ha(within)),
                     parameter_set: set.clone(),
                     geometry: parcel.lon_lat.clone(),
                 });

@@ -39,6 +39,8 @@ use crate::units::AgbDensity;
 pub const METHOD: &str = "agb_map";
 /// More than any forest holds, t d.m./ha: the unit or the scale is wrong.
 const IMPOSSIBLE_T_PER_HA: f64 = 3000.0;
+/// More than all but the densest forests of the world hold, t d.m./ha.
+const DOUBTFUL_T_PER_HA: f64 = 600.0;
 /// Pixels, or cells of them, whose errors are paired one by one.
 const PAIRED_AT_MOST: usize = 1024;
 /// Length of a degree of latitude, metres: for distances within a parcel, to a percent.
@@ -457,6 +459,9 @@ pub fn chain(evidence: &Evidence, params: &AgbMap, readings: &Readings) -> Asses
             }
         }
     }
+    if chosen.is_empty() {
+        return Ok((chain, refused));
+    }
     let lognormal = |part, id: &str, value: f64, cv: f64| {
         Factor::lognormal(part, format!("parameter/{}/{id}", set.name()), value, cv)
     };
@@ -493,6 +498,10 @@ pub fn chain(evidence: &Evidence, params: &AgbMap, readings: &Readings) -> Asses
                 return Err(refuse(None, message));
             }
         }
+    }
+    if chosen.values().any(|(_, r)| r.density_t_per_ha > DOUBTFUL_T_PER_HA || r.se_t_per_ha == 0.0) {
+        chain.flags.push(Flag::BiomassDoubtful);
+        chain.status = Status::ScreeningOnly;
     }
     let share = params.error_correlation_between_dates.unwrap_or(1.0);
     let mut maps: BTreeMap<Date, usize> = BTreeMap::new();

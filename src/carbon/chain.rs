@@ -208,7 +208,7 @@ pub struct Evidence<'a> {
     /// True area of what the change map says is lost, over its mapped area, where a reference sample tells it; shared by all
     /// parcels.
     pub lost_area: Option<&'a Factor>,
-    /// First and last day that a scene showed the parcel clearly enough.
+    /// First and last day of what was watched for losses: clear scenes of the parcel, within what the change method can tell.
     pub seen: Option<(Date, Date)>,
     /// Pools that are asked for.
     pub pools: &'a [Pool],

@@ -6,7 +6,8 @@
 //! stands beside the difference.
 //!
 //! Intervals are percentiles of the draws: a change may have either sign. Years are days / 365.25. Growth is positive, loss
-//! negative. A growth that ends where the index is blind is never credited.
+//! negative. A growth that begins or ends where the index is blind is never credited, and one that nobody watched is for
+//! screening only.
 //!
 //! What it does not do: a change of the polygon or of forest type between the epochs.
 
@@ -66,6 +67,17 @@ pub struct Delta {
     pub status: Status,
     /// Remarks of both epochs and of the deduction, sorted, each once.
     pub flags: Vec<Flag>,
+}
+
+impl Delta {
+    /// Takes the change out of what may be issued, and says why.
+    pub fn restrict(&mut self, why: Flag) {
+        self.status = Status::ScreeningOnly;
+        self.creditable_t_co2e = self.creditable_t_co2e.map(|_| 0.0);
+        self.flags.push(why);
+        self.flags.sort();
+        self.flags.dedup();
+    }
 }
 
 /// Difference in differences: a parcel's change less that of its reference parcels, scaled to its area.
@@ -144,9 +156,12 @@ fn delta(
     let co2e = |v: f64| v * CO2_PER_C;
     let pair = |(low, high): (f64, f64)| (co2e(low), co2e(high));
     let relative = relative_uncertainty_percent(spread);
-    let mut credit = credit(co2e(spread.estimate), relative, deduction, chain.status);
-    let blind = spread.estimate > 0.0 && chain.epochs.get(&end).is_some_and(|e| e.saturated);
-    if blind {
+    // Growth counts only where somebody watched that it stayed.
+    let unwatched = [start, end].iter().any(|d| of_epoch(*d).contains(&Flag::RetentionNotObserved));
+    let status = if unwatched { Status::ScreeningOnly } else { chain.status };
+    let mut credit = credit(co2e(spread.estimate), relative, deduction, status);
+    let saturated = |date: Date| chain.epochs.get(&date).is_some_and(|e| e.saturated);
+    if spread.estimate > 0.0 && (saturated(start) || saturated(end)) {
         credit.creditable_t_co2e = credit.creditable_t_co2e.map(|_| 0.0);
     }
     let days = end.duration_since(start).as_hours() / 24;
@@ -171,7 +186,7 @@ fn delta(
         variance_shares: change.shares(),
         gain_loss_t_co2e: tonnes.gain_loss.get(&(start, end)).map(|g| (co2e(g.spread.estimate), co2e(g.spread.se))),
         controlled: None,
-        status: chain.status,
+        status,
         flags: flags(remarks, spread.converged),
     })
 }
@@ -314,6 +329,13 @@ mod tests {
         assert_eq!(only(&chain, &tonnes, Some(Deduction::Vcs)).creditable_t_co2e, Some(0.0));
         assert_eq!(only(&chain, &tonnes, None).creditable_t_co2e, None);
         chain.epochs.get_mut(&C).unwrap().saturated = false;
+        chain.epochs.get_mut(&B).unwrap().saturated = true;
+        assert_eq!(only(&chain, &tonnes, Some(Deduction::Vcs)).creditable_t_co2e, Some(0.0));
+        chain.epochs.get_mut(&B).unwrap().saturated = false;
+        chain.epochs.get_mut(&B).unwrap().flags.push(Flag::RetentionNotObserved);
+        let unwatched = only(&chain, &tonnes, Some(Deduction::Vcs));
+        assert_eq!((unwatched.creditable_t_co2e, unwatched.status), (Some(0.0), Status::ScreeningOnly));
+        chain.epochs.get_mut(&B).unwrap().flags.clear();
         chain.status = Status::ScreeningOnly;
         assert_eq!(only(&chain, &tonnes, Some(Deduction::Vcs)).creditable_t_co2e, Some(0.0));
     }

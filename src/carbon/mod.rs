@@ -133,6 +133,12 @@ pub enum Flag {
     ClassHeld,
     /// The volume does not fit the age of the stand.
     VolumeDoubtful,
+    /// Another change method saw clearly more loss in the period than the one that counts.
+    MethodsDisagree,
+    /// A loss lies somewhere between a date within the period and one beyond it, and was not counted.
+    LossDateUncertain,
+    /// More biomass than forests hold, or an error of nothing: the unit may be wrong.
+    BiomassDoubtful,
     /// No one has approved the biomass model.
     UnapprovedModel,
     /// The biomass model was fitted to too few plots for numbers that are issued.
@@ -162,6 +168,9 @@ impl Flag {
             Flag::VolumeErrorNotStated => "volume_error_not_stated",
             Flag::ClassHeld => "class_held",
             Flag::VolumeDoubtful => "volume_doubtful",
+            Flag::MethodsDisagree => "methods_disagree",
+            Flag::LossDateUncertain => "loss_date_uncertain",
+            Flag::BiomassDoubtful => "biomass_doubtful",
             Flag::UnapprovedModel => "unapproved_model",
             Flag::FewPlots => "few_plots",
             Flag::OutsideCalibrationArea => "outside_calibration_area",
@@ -196,6 +205,9 @@ mod tests {
             Flag::VolumeErrorNotStated,
             Flag::ClassHeld,
             Flag::VolumeDoubtful,
+            Flag::MethodsDisagree,
+            Flag::LossDateUncertain,
+            Flag::BiomassDoubtful,
             Flag::UnapprovedModel,
             Flag::FewPlots,
             Flag::OutsideCalibrationArea,

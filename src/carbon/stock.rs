@@ -57,7 +57,11 @@ pub fn stocks(chain: &Chain, tonnes: &Tonnes, area: Hectares) -> Vec<Stock> {
                 ci90_t_c: positive(spread.ci90),
                 ci95_t_c: positive(spread.ci95),
                 variance_shares: simulated.shares(),
-                status: chain.status,
+                status: if of_epoch.contains(&Flag::RetentionNotObserved) {
+                    Status::ScreeningOnly
+                } else {
+                    chain.status
+                },
                 flags: flags(&[&chain.flags, of_epoch], spread.converged),
             }
         })

@@ -96,6 +96,7 @@ fn print(s: &Summary, index: &str) -> Result<()> {
         })?;
     }
     text::line(
-        "most disturbed first; ± is half of the 90 % interval; `lost` is by the configured change method; `-`: not computed",
+        "most disturbed first; ± is half of the 90 % interval; `lost` is by the first configured change method over all its time, \
+         `delta` over the last of [account] periods; `-`: not computed",
     )
 }

@@ -159,6 +159,16 @@ pub enum Method {
 }
 
 impl Method {
+    /// First and last day of what the method can tell losses of, where its parameters bound it.
+    pub fn watches(&self) -> (Option<jiff::civil::Date>, Option<jiff::civil::Date>) {
+        match self {
+            Method::Monitor(p) => (p.monitor_start, None),
+            Method::BfastMonitor(p) => (Some(p.monitor_start), None),
+            Method::TwoDate(p) => (Some(p.before[0]), Some(p.after[1])),
+            Method::Ccdc(_) | Method::Landtrendr(_) => (None, None),
+        }
+    }
+
     /// Name in configuration and tables.
     pub fn name(&self) -> &'static str {
         match self {

@@ -314,9 +314,13 @@ impl Projection {
 /// Mean Earth radius times a degree, metres: enough for a scale bar.
 const DEGREE_M: f64 = 111_195.0;
 
-/// Width of a class of the map's colours: seven of them hold every value.
+/// Width of a class of the map's colours: seven of them hold nine parcels of ten, and the outermost what lies beyond, so that
+/// one extreme parcel does not make all others look alike.
 fn class_width(parcels: &[MapParcel]) -> f64 {
-    round_step(parcels.iter().map(|p| p.per_ha.abs()).filter(|v| v.is_finite()).fold(0.0, f64::max) / 3.5)
+    let mut sizes: Vec<f64> = parcels.iter().map(|p| p.per_ha.abs()).filter(|v| v.is_finite()).collect();
+    sizes.sort_by(f64::total_cmp);
+    let at = (0.9 * sizes.len() as f64).ceil() as usize;
+    round_step(sizes.get(at.saturating_sub(1)).copied().unwrap_or(0.0) / 3.5)
 }
 
 fn class_of(v: f64, width: f64) -> usize {
@@ -462,7 +466,12 @@ pub fn map_legend(name: &str, parcels: &[MapParcel], methods: &[&str]) -> String
         let (low, high) = (k as f64 - 3.5, k as f64 - 2.5);
         let mut svg = Svg::new(30.0, 12.0);
         svg.frame((4.0, 1.0), (26.0, 11.0), colour, "#39424a");
-        (svg, format!("{} … {}", bound(low), bound(high)))
+        let label = match k {
+            0 => format!("< {}", bound(high)),
+            6 => format!("> {}", bound(low)),
+            _ => format!("{} … {}", bound(low), bound(high)),
+        };
+        (svg, label)
     });
     let mut hatched = Svg::new(30.0, 12.0);
     let hatch = format!("hatch-legend-{name}");
@@ -508,6 +517,10 @@ mod tests {
             let width = class_width(&[parcel(-most), parcel(most / 7.0)]);
             assert!(3.5 * width >= most * (1.0 - 1e-9) && width < most, "{most}: {width}");
         }
+        // One parcel far out does not set the scale.
+        let mut many: Vec<MapParcel> = (1..20).map(|i| parcel(f64::from(i))).collect();
+        many.push(parcel(-350.0));
+        assert!(class_width(&many) < 10.0);
     }
 
     #[test]

@@ -26,6 +26,9 @@ use page::{Head, Look, Page};
 use read::{Delta, Event, Run, Shares, Stock};
 use text::{Both, fill, words};
 
+/// From here on a relative uncertainty only says that the estimate is about 0, percent.
+const MEANINGLESS_PERCENT: f64 = 10_000.0;
+
 /// Rows of a table of parcels or disturbances; beyond, the largest are shown.
 const TABLE_ROWS: usize = 200;
 /// Parcels in a picture with a row each: what an A4 page holds.
@@ -266,7 +269,7 @@ fn totals(page: &mut Page, run: &Run) {
                 Some(ci_c),
                 Some(co2e),
                 Some(ci_co2e),
-                t.relative_uncertainty_percent.map(|v| fixed(v, 1)),
+                t.relative_uncertainty_percent.filter(|v| *v < MEANINGLESS_PERCENT).map(|v| fixed(v, 1)),
             ]
         })
         .collect();
@@ -413,7 +416,7 @@ fn delta_table(page: &mut Page, deltas: &[&Delta], letters: &Letters) {
                 Some(fixed(d.area_ha, 2)),
                 Some(v),
                 Some(ci),
-                d.relative_uncertainty_percent.map(|v| fixed(v, 1)),
+                d.relative_uncertainty_percent.filter(|v| *v < MEANINGLESS_PERCENT).map(|v| fixed(v, 1)),
                 Some(signed(d.annual_t_co2e_per_ha, 2)),
                 d.disturbed_area_ha.map(|v| fixed(v, 2)),
                 did.map(|(v, ci)| format!("{v} {ci}")),

@@ -102,8 +102,8 @@ pub const MEANS_SCREENING: Both = both(
     "screening_only: to rank parcels and to find those that need a closer look. Nothing may be credited, booked or decided from it.",
 );
 pub const MEANS_ISSUABLE: Both = both(
-    "可签发（issuable）：方法、数据和参数允许签发；是否签发，由指定的规则和负责人决定，本软件不作决定。",
-    "issuable: method, data and parameters allow the figure to be issued; whether it is, a named rule and a person decide, never this program.",
+    "可签发（issuable）：方法和数据允许签发；未经批准的参数集或模型须先由负责人批准；是否签发，由指定的规则和负责人决定，本软件不作决定。",
+    "issuable: method and data allow the figure to be issued; a parameter set or model that nobody has approved must be approved first; whether it is issued, a named rule and a person decide, never this program.",
 );
 pub const CONTAINS_ZERO: Both = both(
     "{} 个碳变化数字中，{} 个的 90 % 区间包含零：这些地块未能证明碳储量有变化。",
@@ -349,12 +349,12 @@ pub fn flag(name: &str) -> Option<Both> {
         "few_observations" => both("晴空观测日期少于要求。", "Fewer clear dates than asked for."),
         "unapproved_parameters" => both("参数集未经任何人批准。", "Nobody has approved the parameter set."),
         "saturated" => both(
-            "植被指数高于完全覆盖时的值：覆盖度按 1 计，此后的生长看不到。",
-            "The index lies above its value of full cover: cover was cut at 1, and growth beyond it cannot be seen.",
+            "植被指数高于模型能分辨的范围：按范围上限计，此后的生长看不到，也不计入。",
+            "The index lies above what the model can tell apart and was cut there: growth beyond it cannot be seen and is not credited.",
         ),
         "extrapolated" => both(
-            "植被指数在模型范围之外（例如低于裸地值，覆盖度按 0 计）。",
-            "The index lies outside the range of the model (for example below bare ground, where cover was cut at 0).",
+            "植被指数低于模型拟合的范围，按范围下限计。",
+            "The index lies below what the model was made for, and was cut there.",
         ),
         "more_plots_needed" => both(
             "不确定性超过扣减规则的允许范围：在增加样地之前没有可计入量。",
@@ -370,6 +370,18 @@ pub fn flag(name: &str) -> Option<Both> {
         "overlapping" => {
             both("与其他地块共有土地；合计中只计一次。", "Shares ground with another parcel; totals count it once.")
         }
+        "methods_disagree" => both(
+            "另一种变化检测方法在该时期内看到的损失明显更多：增长不计入。",
+            "Another change method saw clearly more loss in the period than the one that counts: growth is not credited.",
+        ),
+        "loss_date_uncertain" => both(
+            "有一处损失发生在期内某日与期后某日之间，未计入：增长不计入。",
+            "A loss lies between a date within the period and one after it and was not counted: growth is not credited.",
+        ),
+        "biomass_doubtful" => both(
+            "生物量高于森林通常所能达到的值，或误差为零：请核对单位。",
+            "More biomass than forests hold, or an error of zero: check the unit.",
+        ),
         "unapproved_model" => both("生物量模型未经任何人批准。", "Nobody has approved the biomass model."),
         "few_plots" => both(
             "生物量模型的样地太少，不足以签发。",

@@ -80,6 +80,9 @@ pub const ATTRIBUTES: [&str; 11] = [
 const MAX_VOLUME_M3_PER_HA: f64 = 2000.0;
 /// From this age on the lowest class of a table is doubtful, years: the IPCC's bound between young and old forest.
 const YOUNG_UNTIL_A: f64 = 20.0;
+/// Less than this at that age is doubtful, m3/ha: the bound of the lowest class of the IPCC's table.
+const LITTLE_M3_PER_HA: f64 = 20.0;
+
 /// `[biomass.inventory]` of the configuration. Attributes of a parcel come before what stands here.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -362,11 +365,12 @@ pub fn chain(evidence: &Evidence, params: &Inventory, periods: &[[Date; 2]]) -> 
     let allometry = Allometry::new(&mut chain, set, group_id, group, mean).map_err(refused)?;
     let held = Expanded::of(set, group, mean).map_err(refused)?;
     let held_ratio = set.root_to_shoot(&group.root_to_shoot, held.agb_t_per_ha).map_err(refused)?;
-    let doubtful = |date: Date, v: f64, lowest: bool| {
-        v == 0.0 || (lowest && planted.is_some_and(|planted| years(planted, date) > YOUNG_UNTIL_A))
-    };
-    if Expanded::of(set, group, volume).is_ok_and(|at| doubtful(surveyed_on, volume, at.lowest)) {
+    // As little as a stand of this age never holds: a survey per mu, or of something else.
+    let old = planted.is_some_and(|planted| years(planted, surveyed_on) > YOUNG_UNTIL_A);
+    let lowest = Expanded::of(set, group, volume).is_ok_and(|at| at.lowest);
+    if volume == 0.0 || (old && (lowest || volume < LITTLE_M3_PER_HA)) {
         chain.flags.push(Flag::VolumeDoubtful);
+        chain.status = Status::ScreeningOnly;
     }
 
     let dates: Vec<Date> = volumes.keys().copied().collect();
