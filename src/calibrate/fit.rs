@@ -78,7 +78,8 @@ pub struct Corrections {
     pub duan: f64,
     /// Ratio of the means.
     pub snowdon: f64,
-    /// Coefficient of variation, from the spread of the residuals' exponentials.
+    /// Coefficient of variation, from the spread of the residuals' exponentials, without what they share with the residuals:
+    /// residuals sum to 0 and that part of their error is the intercept's.
     pub cv: f64,
 }
 
@@ -204,16 +205,39 @@ pub fn linear(method: &Method, samples: &[&Sample]) -> Result<LinearFit, String>
     let s2 = dot(&residuals, &residuals) / degrees_of_freedom as f64;
     let smears: Vec<f64> = residuals.iter().map(|e| e.exp()).collect();
     let duan = smears.iter().sum::<f64>() / n as f64;
-    let spread = smears.iter().map(|e| (e - duan) * (e - duan)).sum::<f64>() / (n - 1) as f64;
+    // A residual moves the coefficients as well, whose covariance has it already; left is what the exponential adds to that.
+    let own = |(smear, e): (&f64, &f64)| (smear / duan - 1.0 - e).powi(2);
+    let spread = smears.iter().zip(&residuals).map(own).sum::<f64>() / (n - 1) as f64;
     let naive: f64 = (0..n).map(|i| fitted(i).exp()).sum();
     let corrections = Corrections {
         chosen: method.correction,
         baskerville: (s2 / 2.0).exp(),
         duan,
         snowdon: samples.iter().map(|s| s.y).sum::<f64>() / naive,
-        cv: (spread / n as f64).sqrt() / duan,
+        cv: (spread / n as f64).sqrt(),
     };
     Ok(LinearFit { form: method.form, coefficients, inverse, residuals, s2, degrees_of_freedom, corrections })
+}
+
+/// Variance of the residuals where they are correlated over distance: their sum of squares over `tr(M R)`, `M` being what
+/// least squares leaves of the plots and `R` their correlation by the variogram. Without correlation that is `s2`; with it a
+/// fit takes a part of what neighbours share for its own, and `s2` is too small.
+pub fn residual_variance(fit: &LinearFit, samples: &[&Sample], variogram: Option<&Variogram>) -> f64 {
+    let Some(v) = variogram.filter(|v| !v.pure_nugget) else { return fit.s2 };
+    let structured = v.sill / (v.nugget + v.sill);
+    let (mut a, mut b) = (Vec::new(), Vec::new());
+    let mut shared = 0.0;
+    for (i, one) in samples.iter().enumerate() {
+        fit.form.regressors(&one.x, &mut a);
+        let influence: Vec<f64> = fit.inverse.iter().map(|row| row.iter().zip(&a).map(|(i, x)| i * x).sum()).collect();
+        for other in &samples[..i] {
+            fit.form.regressors(&other.x, &mut b);
+            let leverage: f64 = influence.iter().zip(&b).map(|(i, x)| i * x).sum();
+            shared += 2.0 * leverage * structured * (-distance(one, other) / v.range_m).exp();
+        }
+    }
+    let free = fit.degrees_of_freedom as f64;
+    if free > shared { fit.s2 * free / (free - shared) } else { fit.s2 }
 }
 
 /// Covariance of the coefficients: for independent residuals, or, where they are correlated over distance, with the
@@ -226,7 +250,8 @@ pub fn covariance(
     let p = fit.coefficients.len();
     let scaled: Vec<Vec<f64>> = fit.inverse.iter().map(|r| r.iter().map(|v| v * fit.s2).collect()).collect();
     let Some(v) = variogram.filter(|v| !v.pure_nugget) else { return (scaled, "ols") };
-    let structured = fit.s2 * v.sill / (v.nugget + v.sill);
+    let s2 = residual_variance(fit, samples, variogram);
+    let structured = s2 * v.sill / (v.nugget + v.sill);
     let mut regressors = Vec::new();
     let influence: Vec<Vec<f64>> = samples
         .iter()
@@ -235,7 +260,7 @@ pub fn covariance(
             (0..p).map(|a| fit.inverse[a].iter().zip(&regressors).map(|(i, x)| i * x).sum()).collect()
         })
         .collect();
-    let mut spatial = scaled.clone();
+    let mut spatial: Vec<Vec<f64>> = fit.inverse.iter().map(|r| r.iter().map(|v| v * s2).collect()).collect();
     for (i, a) in samples.iter().enumerate() {
         for (j, b) in samples[..i].iter().enumerate() {
             let shared = structured * (-distance(a, b) / v.range_m).exp();
@@ -488,7 +513,9 @@ pub fn variogram(samples: &[&Sample], residuals: &[f64]) -> Option<Variogram> {
     let pure_nugget = sill <= STRUCTURED * (nugget + sill) || range_m <= shortest;
     let range_m = range_m.max(shortest);
     let range_m = if pure_nugget { shortest } else { range_m };
-    (nugget + sill > 0.0).then_some(Variogram { nugget, sill, range_m, pairs: total as usize, pure_nugget })
+    let pairs = total as usize;
+    let nugget_range_m = Some(shortest);
+    (nugget + sill > 0.0).then_some(Variogram { nugget, sill, range_m, nugget_range_m, pairs, pure_nugget })
 }
 
 /// Quantile of Student's distribution, by bisection of its distribution function.
@@ -689,11 +716,32 @@ mod tests {
             .collect();
         let samples: Vec<&Sample> = samples.iter().collect();
         let fit = linear(&method(Form::Exponential), &samples).unwrap();
-        let v = Variogram { nugget: 0.0, sill: 1.0, range_m: 1000.0, pairs: 100, pure_nugget: false };
+        let v =
+            Variogram { nugget: 0.0, sill: 1.0, range_m: 1000.0, nugget_range_m: None, pairs: 100, pure_nugget: false };
         let (ols, _) = covariance(&fit, &samples, None);
         let (spatial, kind) = covariance(&fit, &samples, Some(&v));
         assert_eq!(kind, "spatial");
-        assert!((spatial[1][1] / ols[1][1] - 2.0).abs() < 1e-9);
+        // Half the squares of 60 over 28 degrees of freedom and half the spread of the predictor.
+        assert!((spatial[1][1] / ols[1][1] - 58.0 / 28.0).abs() < 1e-9);
+        assert!((residual_variance(&fit, &samples, Some(&v)) / fit.s2 - 58.0 / 56.0).abs() < 1e-9);
+        assert_eq!(residual_variance(&fit, &samples, None), fit.s2);
+    }
+
+    // For normal residuals the correction is exp(s2 / 2), and s2 has a standard error of s2 sqrt(2 / n). What moves all
+    // residuals alike is the intercept's: with it the correction would look three times as uncertain here.
+    #[test]
+    fn the_error_of_the_correction_is_not_that_of_the_intercept() {
+        let mut z = Vec::new();
+        crate::carbon::draw::Draws::new(4, 400).fill("residuals", &mut z);
+        let plot = |(i, z): (usize, &f64)| {
+            let x = 0.3 + 0.05 * (i % 11) as f64;
+            sample(x, (1.0 + 4.0 * x + 0.4 * z).exp())
+        };
+        let samples: Vec<Sample> = z.iter().enumerate().map(plot).collect();
+        let fit = linear(&method(Form::Exponential), &samples.iter().collect::<Vec<_>>()).unwrap();
+        let expected = fit.s2 / 2.0 * (2.0f64 / 400.0).sqrt();
+        let found = fit.corrections.cv;
+        assert!((found / expected - 1.0).abs() < 0.25, "{found} {expected}");
     }
 
     // Neighbours share what no predictor explains: leaving out single plots flatters the model, leaving out blocks does not.

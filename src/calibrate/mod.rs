@@ -33,7 +33,9 @@ use crate::parcel;
 use crate::predict::{Cube, Pixels, Predictors, each, observe_settings};
 use crate::record::store::{self, Inputs, Store};
 use crate::run::{self, Behaviour, used_scenes};
-use fit::{Crossed, Fitted, Method, Sample, as_linear, covariance, cross, log_errors, metrics, ranges};
+use fit::{
+    Crossed, Fitted, Method, Sample, as_linear, covariance, cross, log_errors, metrics, ranges, residual_variance,
+};
 use plots::{At, Fields, Plot, Plots, Refused};
 
 /// Folder of the plots' store within the output folder.
@@ -263,7 +265,7 @@ fn describe(
     let y: Vec<f64> = samples.iter().map(|s| s.y).collect();
     let held_out = crossed.spatial.as_ref().or(crossed.random.as_ref());
     let (s2, degrees_of_freedom) = match fitted {
-        Fitted::Linear(fit) => (fit.s2, fit.degrees_of_freedom),
+        Fitted::Linear(fit) => (residual_variance(fit, &samples, crossed.variogram.as_ref()), fit.degrees_of_freedom),
         Fitted::Forest(_) => {
             let errors = log_errors(&y, held_out.map_or(fitted_y, |(_, f)| f));
             (errors.iter().map(|e| e * e).sum::<f64>() / errors.len() as f64, errors.len())

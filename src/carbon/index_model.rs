@@ -21,7 +21,7 @@
 //!   so the draw is a lognormal factor with loadings `L' g`, `L L'` being the covariance. For a single pixel that is exact.
 //!   For a forest: one of its members, which are fitted to resampled blocks of plots.
 //! - What the model does not explain of a parcel: lognormal with the residual variance of the plots times the mean
-//!   correlation `exp(-d / range)` over the pairs of its pixels; 1 where the range is not known. Pixels are not
+//!   correlation of the variogram over the pairs of its pixels; 1 where the range is not known. Pixels are not
 //!   independent: averaging over hundreds of them would make this error vanish. The part of it that lasts from date to date
 //!   is a property of the stand that nobody has measured; unless `residual_correlation` states it the dates are
 //!   independent, which overstates the error of a change.
@@ -342,10 +342,26 @@ pub struct Variogram {
     pub sill: f64,
     /// Distance at which the correlation has fallen to 1/e; to 5 % at three times that.
     pub range_m: f64,
+    /// Longest range that the nearest pairs of plots allow for what the nugget holds, which may vary within any shorter
+    /// distance. Absent: as `range_m`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nugget_range_m: Option<f64>,
     /// Pairs of plots that it was fitted to.
     pub pairs: usize,
     /// True where nothing depends on distance: the range is then the longest that the nearest pairs allow.
     pub pure_nugget: bool,
+}
+
+impl Variogram {
+    /// Correlation of the residuals of two pixels at a distance, metres. The nugget is what varies within the distance of the
+    /// nearest plots, so it is no noise of single pixels: it is taken as alike as far as those plots allow, since averaging
+    /// over hundreds of pixels would make it vanish otherwise.
+    pub fn correlation(&self, distance_m: f64) -> f64 {
+        let far = (-distance_m / self.range_m).exp();
+        let near = self.nugget_range_m.map_or(far, |range| (-distance_m / range).exp());
+        let nugget = self.nugget / (self.nugget + self.sill);
+        if nugget.is_finite() { nugget * near + (1.0 - nugget) * far } else { far }
+    }
 }
 
 /// What the model was made from.
@@ -565,9 +581,15 @@ impl Model {
             return Err(format!("s2 {}", file.s2));
         }
         if let Some(v) = &file.variogram
-            && !(v.range_m.is_finite() && v.range_m > 0.0)
+            && let Some(range) =
+                [Some(v.range_m), v.nugget_range_m].into_iter().flatten().find(|r| !(r.is_finite() && *r > 0.0))
         {
-            return Err(format!("a variogram of range {} m", v.range_m));
+            return Err(format!("a variogram of range {range} m"));
+        }
+        if let Some(v) = &file.variogram
+            && let Some(part) = [v.nugget, v.sill].into_iter().find(|v| !(v.is_finite() && *v >= 0.0))
+        {
+            return Err(format!("a variogram with a variance of {part}"));
         }
         let (cholesky, members) = match (file.form.is_linear(), &file.linear, &file.forest) {
             (true, Some(linear), None) => {
@@ -707,7 +729,6 @@ impl Model {
         // Of nothing but zeros the gradient is that of the mean regressors; a forest alone can say 0.
         gradient.iter_mut().for_each(|g| *g /= mean);
         members.iter_mut().for_each(|m| *m /= weight);
-        let range = self.file.variogram.as_ref().map(|v| v.range_m);
         let observations =
             seen.weights.iter().zip(&seen.observations).map(|(w, n)| w * f64::from(*n)).sum::<f64>() / weight;
         Some(Prediction {
@@ -719,7 +740,11 @@ impl Model {
             beyond_share: beyond / weight,
             seen_share: weight / seen.whole_px,
             observations,
-            pair_correlation: range.map_or(1.0, |range| pair_correlation(&shares, &seen.places_m, range)),
+            pair_correlation: self
+                .file
+                .variogram
+                .as_ref()
+                .map_or(1.0, |v| pair_correlation(&shares, &seen.places_m, |d| v.correlation(d))),
             near_plots: true,
         })
     }
@@ -807,8 +832,8 @@ pub fn cholesky(matrix: &[Vec<f64>]) -> Option<Vec<Vec<f64>>> {
     Some(l)
 }
 
-/// Mean of `exp(-d / range)` over all pairs of places, weighted by the product of their shares.
-fn pair_correlation(shares: &[f64], places_m: &[[f64; 2]], range_m: f64) -> f64 {
+/// Mean correlation over all pairs of places, weighted by the product of their shares.
+fn pair_correlation(shares: &[f64], places_m: &[[f64; 2]], of: impl Fn(f64) -> f64) -> f64 {
     let n = shares.len();
     let taken = n.min(PAIRS_OF);
     let members: Vec<(f64, [f64; 2])> = (0..taken).map(|k| k * n / taken).map(|i| (shares[i], places_m[i])).collect();
@@ -820,7 +845,7 @@ fn pair_correlation(shares: &[f64], places_m: &[[f64; 2]], range_m: f64) -> f64 
     for (i, (a, p)) in members.iter().enumerate() {
         sum += a * a;
         for (b, q) in &members[..i] {
-            sum += 2.0 * a * b * (-(p[0] - q[0]).hypot(p[1] - q[1]) / range_m).exp();
+            sum += 2.0 * a * b * of((p[0] - q[0]).hypot(p[1] - q[1]));
         }
     }
     sum / (total * total)
@@ -1014,7 +1039,14 @@ mod tests {
                 max_t_per_ha: 200.0,
             },
             validation: Validation::default(),
-            variogram: Some(Variogram { nugget: 0.01, sill: 0.03, range_m: 200.0, pairs: 500, pure_nugget: false }),
+            variogram: Some(Variogram {
+                nugget: 0.01,
+                sill: 0.03,
+                range_m: 200.0,
+                nugget_range_m: None,
+                pairs: 500,
+                pure_nugget: false,
+            }),
             linear: form.is_linear().then(|| Linear {
                 coefficients: coefficients.to_vec(),
                 covariance: covariance.iter().map(|r| r.to_vec()).collect(),
@@ -1208,17 +1240,22 @@ mod tests {
     // Two pixels at a distance of one range: (1 + 1 + 2/e) / 4. Unknown range: one error for all.
     #[test]
     fn pixels_are_not_independent() {
-        let two = pair_correlation(&[1.0, 1.0], &[[0.0, 0.0], [0.0, 200.0]], 200.0);
+        let two = pair_correlation(&[1.0, 1.0], &[[0.0, 0.0], [0.0, 200.0]], |d| (-d / 200.0).exp());
         assert!((two - (2.0 + 2.0 * (-1.0f64).exp()) / 4.0).abs() < 1e-15);
         let n = 1600;
         let places: Vec<[f64; 2]> = (0..n).map(|i| [10.0 * f64::from(i % 40), 10.0 * f64::from(i / 40)]).collect();
-        let taken = pair_correlation(&vec![1.0; n as usize], &places, 150.0);
+        let taken = pair_correlation(&vec![1.0; n as usize], &places, |d| (-d / 150.0).exp());
         let mut whole = 0.0;
         for p in &places {
             whole += places.iter().map(|q| (-(p[0] - q[0]).hypot(p[1] - q[1]) / 150.0).exp()).sum::<f64>();
         }
         whole /= f64::from(n * n);
         assert!((taken / whole - 1.0).abs() < 0.02, "{taken} {whole}");
+        // Three quarters over 200 m, and the nugget over 50 m, or, as nothing is said of it, over 200 m as well.
+        let mut v = exponential().variogram.unwrap();
+        assert!((v.correlation(100.0) - (-0.5f64).exp()).abs() < 1e-15);
+        v.nugget_range_m = Some(50.0);
+        assert!((v.correlation(100.0) - 0.75 * (-0.5f64).exp() - 0.25 * (-2.0f64).exp()).abs() < 1e-15);
         let mut unknown = exponential();
         unknown.variogram = None;
         assert_eq!(model(&unknown).predict(&seen(&[0.5; 100])).unwrap().pair_correlation, 1.0);
