@@ -98,11 +98,14 @@ struct Trial {
     found: [Spread; 2],
 }
 
+/// Share of a parcel lost between two dates.
+type Lost = dyn Fn(Date, Date) -> Estimate<f64>;
+
 /// What all methods are given alike.
 struct Given {
     attributes: BTreeMap<String, String>,
     observations: BTreeMap<Arc<str>, Vec<Observation>>,
-    lost: Option<Box<dyn Fn(Date, Date) -> Estimate<f64>>>,
+    lost: Option<Box<Lost>>,
 }
 
 impl Given {
