@@ -10,7 +10,7 @@ use rayon::prelude::*;
 
 use crate::analyse::Predictions;
 use crate::analyse::{Accounting, Assessment, ParcelChanges, Reference, assess, date_of_ms, settled};
-use crate::carbon::agb_map;
+use crate::carbon::agb_map::{self, AgbMap, Fault, Rasters};
 use crate::carbon::chain::{Factor, Part};
 use crate::carbon::draw::{ALGORITHM, Draws};
 use crate::carbon::index_model::{IndexModel, Model};
@@ -23,7 +23,7 @@ use crate::config::{BiomassMethod, Settings};
 use crate::detect::events::FalseAlarms;
 use crate::engine::plan::Plan;
 use crate::engine::{Event, Progress};
-use crate::error::{ConfigError, Error, Quarantine, Reason, Result, Stage, Subject};
+use crate::error::{Error, Quarantine, Reason, Result, Stage, Subject};
 use crate::gather::Gather;
 use crate::parcel::Kind;
 use crate::predict::{self, Cube};
@@ -57,6 +57,15 @@ pub struct Made {
     pub invariants: Invariants,
     /// How errors were drawn, where they were.
     pub draws: Option<DrawRecord>,
+}
+
+/// The rasters of a biomass map, opened.
+///
+/// # Errors
+/// One that cannot be used, with the line that names it.
+pub fn agb_rasters(settings: &Settings, maps: &AgbMap) -> Result<Rasters> {
+    let told = |f: Fault| settings.error(&format!("biomass.agb_map.{}", f.key), f.found, &f.expected, f.help);
+    maps.open(&settings.base).map_err(told)
 }
 
 /// From the store's parts to the tables.
@@ -260,7 +269,8 @@ impl Tables<'_> {
         invariants.ground(counted_ha, covered_ha);
         let mut readings = BTreeMap::new();
         if let Some(BiomassMethod::AgbMap(params)) = self.settings.options.biomass.method() {
-            let found = agb_map::read(params, &self.settings.base, &self.plan.parcels.crs, parcels, self.cancel)?;
+            let rasters = agb_rasters(self.settings, params)?;
+            let found = agb_map::read(params, &rasters, &self.plan.parcels.crs, parcels, self.cancel)?;
             readings = parcels.iter().map(|p| p.id.clone()).zip(found).collect();
         }
         let model = match self.settings.options.biomass.method() {
@@ -308,13 +318,9 @@ impl Tables<'_> {
     fn modelled(&self, params: &IndexModel) -> Result<(Model, Predictions)> {
         let model = Model::load(&self.settings.base.join(&params.model))?;
         let observe = predict::observe_settings(&self.settings.options.observe);
-        model.agrees(params, &observe).map_err(|(field, theirs, ours)| ConfigError {
-            path: self.settings.path.clone(),
-            line: None,
-            field,
-            found: ours,
-            expected: format!("{theirs}, which the biomass model {} was calibrated with", params.model.display()),
-            help: "use the settings of the model, or calibrate again".into(),
+        model.agrees(params, &observe).map_err(|(field, theirs, ours)| {
+            let expected = format!("{theirs}, which the biomass model {} was calibrated with", params.model.display());
+            self.settings.error(&field, ours, &expected, "use the settings of the model, or calibrate again")
         })?;
         let memory_gib = self.settings.options.engine.memory_gib;
         let cube = Cube { plan: self.plan, used: self.used, root: self.root, cancel: self.cancel, memory_gib };

@@ -262,6 +262,13 @@ fn doubt(
     }
 }
 
+/// A method knows attributes by our names; whoever must correct one looks for the layer's field.
+fn with_field(message: String, fields: &BTreeMap<String, String>) -> String {
+    let Some(rest) = message.strip_prefix("attribute ") else { return message };
+    let field = rest.split_once(':').and_then(|(name, rest)| Some((name, fields.get(name)?, rest)));
+    field.map_or(message.clone(), |(name, field, rest)| format!("attribute {name} (field `{field}`):{rest}"))
+}
+
 fn carbon(
     parcel: &Parcel,
     observations: &BTreeMap<Arc<str>, Vec<Observation>>,
@@ -272,7 +279,10 @@ fn carbon(
 ) {
     let options = &settings.options;
     let Some(method) = options.biomass.method() else { return };
-    let aside = |reason, message: String| Quarantine::parcel(&parcel.id, Stage::Account, reason, message);
+    let aside = |reason, message: String| {
+        let message = with_field(message, &options.parcels.attributes);
+        Quarantine::parcel(&parcel.id, Stage::Account, reason, message)
+    };
     let area = match Hectares::new(parcel.area_ha) {
         Ok(area) => area,
         Err(e) => {
@@ -346,8 +356,7 @@ fn carbon(
     let mut periods = options.account.periods.clone();
     periods.sort();
     let tonnes = accounting.monte_carlo.tonnes(&chain, &area_factor, &periods);
-    let set = accounting.parameters;
-    let set = format!("{} {} sha256:{}", set.name(), set.version(), &set.sha256()[..16]);
+    let set = accounting.parameters.stamp();
     let parcel_id: Arc<str> = parcel.id.as_str().into();
     for stock in stocks(&chain, &tonnes, area) {
         out.stocks.push(StockRow {

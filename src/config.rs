@@ -17,6 +17,7 @@ use crate::carbon::biomass::Tier1Cover;
 use crate::carbon::deduction::Deduction;
 use crate::carbon::index_model::IndexModel;
 use crate::carbon::inventory::{self, Inventory};
+use crate::carbon::layer::forest_type_notes;
 use crate::carbon::{ParameterSet, Pool, agb_map, index_model, tier1_cover};
 use crate::cube::layout::{Bandpass, Bandpasses};
 use crate::detect::control::ControlRule;
@@ -26,6 +27,7 @@ use crate::digest::Sha256;
 use crate::error::{ConfigError, Error, Result};
 use crate::imagery::terrain::Correction;
 use crate::imagery::{Band, catalog};
+use crate::parcel::{Note, Parcel};
 use crate::units::Estimate;
 use crate::{index, parcel, series};
 
@@ -165,6 +167,17 @@ impl BiomassMethod<'_> {
             BiomassMethod::AgbMap(_) => agb_map::METHOD,
             BiomassMethod::IndexModel(_) => index_model::METHOD,
         }
+    }
+
+    /// What is to be known about a layer's attributes before a scene is looked at.
+    pub fn notes(self, set: &ParameterSet, parcels: &[Parcel]) -> Vec<Note> {
+        let (stated, zone) = match self {
+            BiomassMethod::Inventory(inventory) => return inventory::notes(inventory, set, parcels),
+            BiomassMethod::Tier1Cover(params) => (&params.forest_type, &params.ecological_zone),
+            BiomassMethod::AgbMap(params) => (&params.forest_type, &params.ecological_zone),
+            BiomassMethod::IndexModel(params) => (&params.forest_type, &params.ecological_zone),
+        };
+        forest_type_notes(self.name(), set, parcels, (stated.as_deref(), zone.as_deref()))
     }
 }
 
@@ -356,6 +369,8 @@ pub struct Settings {
     pub out: PathBuf,
     /// Digest of every setting that can change a table.
     pub science: Sha256,
+    /// The file's text, which tells the line of a key.
+    text: String,
 }
 
 impl Settings {
@@ -371,7 +386,7 @@ impl Settings {
                 field: "configuration file".into(),
                 found: format!("a file that cannot be read ({e})"),
                 expected: "a TOML file".into(),
-                help: "give the path of a configuration; configs/example.toml shows every key".into(),
+                help: "give the path of a configuration; configs/example.toml shows how one looks".into(),
             })
         })?;
         Self::parse(path, &text)
@@ -410,11 +425,18 @@ impl Settings {
                 &options.carbon,
                 &options.account,
                 &options.output.maps,
-                parameters.as_ref().map(|p| p.sha256().to_owned()),
+                parameters.as_ref().map(|p| (p.sha256().to_owned(), p.names_sha256().to_owned())),
                 lost_area,
             ),
         ))?;
-        Ok(Settings { path: path.to_path_buf(), out: base.join(dir), base, options, parameters, lost_area, science })
+        let (path, out, text) = (path.to_path_buf(), base.join(dir), text.to_owned());
+        Ok(Settings { path, out, base, options, parameters, lost_area, science, text })
+    }
+
+    /// A value of the file that cannot be used, as only its use could tell. `field` is a dotted key; a table of an array has
+    /// its position, from 0: `biomass.agb_map.maps[0].path`.
+    pub fn error(&self, field: &str, found: impl Into<String>, expected: &str, help: &str) -> Error {
+        Check { path: &self.path, text: &self.text }.fail(field, found, expected, help)
     }
 
     /// The effective configuration, defaults filled in, as TOML.
@@ -439,20 +461,48 @@ fn line_at(text: &str, offset: usize) -> usize {
     text.as_bytes()[..offset.min(text.len())].iter().filter(|b| **b == b'\n').count() + 1
 }
 
-/// Line of a dotted key, or of the last part of it that is there.
+/// Line of a dotted key, whose parts may have a position in an array (`maps[0]`); none where it is not there.
 fn line_of(text: &str, key: &str) -> Option<usize> {
     let document = DeTable::parse(text).ok()?;
     let mut table = document.get_ref();
     let mut line = None;
     for part in key.split('.') {
+        let (part, at) = match part.strip_suffix(']').and_then(|p| p.split_once('[')) {
+            Some((part, at)) => (part, at.parse().ok()),
+            None => (part, None::<usize>),
+        };
         let (name, value) = table.iter().find(|(k, _)| k.get_ref().as_ref() == part)?;
         line = Some(line_at(text, name.span().start));
-        match value.get_ref() {
+        let value = match (value.get_ref(), at) {
+            (DeValue::Array(items), Some(at)) => items.get(at)?.get_ref(),
+            (other, _) => other,
+        };
+        match value {
             DeValue::Table(inner) => table = inner,
             _ => break,
         }
     }
     line
+}
+
+/// The example that shows the keys of a section.
+pub fn example_of(section: &str) -> &'static str {
+    let named = |method: &str| section.strip_prefix("biomass.").is_some_and(|s| s.split('.').next() == Some(method));
+    if named(inventory::METHOD) {
+        "configs/example-inventory.toml"
+    } else if named(agb_map::METHOD) {
+        "configs/example-agb-map.toml"
+    } else if named(index_model::METHOD) {
+        "configs/example-index-model.toml"
+    } else {
+        "configs/example.toml"
+    }
+}
+
+/// The known name that an unknown one was probably meant to be.
+fn close<'a>(unknown: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let scored = known.map(|name| (strsim::osa_distance(unknown, name), name)).min();
+    scored.filter(|(distance, name)| *distance <= 2.max(name.len() / 3)).map(|(_, name)| name)
 }
 
 /// The parser's error in our terms.
@@ -467,21 +517,21 @@ fn syntax(path: &Path, text: &str, e: &toml::de::Error) -> Error {
         let content = text.lines().nth(line?.checked_sub(1)?)?;
         Some(content.split('=').next()?.trim().trim_matches(['[', ']']).to_owned())
     };
+    let header = |t: &&str| t.trim_start().starts_with('[');
+    let section = line.and_then(|l| text.lines().take(l).filter(header).last());
+    let section = section.map(|s| s.split('#').next().unwrap_or(s).trim().trim_matches(['[', ']']).to_owned());
+    // A method may also be an inline table of [biomass].
+    let within = [section.clone(), key_on_line()].into_iter().flatten().collect::<Vec<_>>().join(".");
+    let example = example_of(&within);
     let (field, found, expected, help) = if let Some(unknown) = quoted("unknown field ") {
         let expected = message.split_once(", expected ").map_or("", |(_, e)| e).replace('`', "");
-        let close = expected
-            .trim_start_matches("one of ")
-            .split(", ")
-            .map(|known| (strsim::osa_distance(&unknown, known.trim()), known.trim()))
-            .min()
-            .filter(|(distance, known)| *distance <= 2.max(known.len() / 3));
-        let help = match close {
-            Some((_, known)) => format!("did you mean `{known}`?"),
-            None => "remove it, or see configs/example.toml for every key".into(),
+        let help = match close(&unknown, expected.trim_start_matches("one of ").split(", ").map(str::trim)) {
+            Some(known) => format!("did you mean `{known}`?"),
+            None => format!("remove it, or see {example} for every key"),
         };
         (unknown.clone(), format!("an unknown key `{unknown}`"), expected, help)
     } else if let Some(missing) = quoted("missing field ") {
-        let help = format!("add `{missing}`; configs/example.toml shows every key");
+        let help = format!("add `{missing}`; {example} shows every key");
         (missing, "nothing".to_owned(), "a value".to_owned(), help)
     } else {
         let value = || -> Option<String> {
@@ -495,13 +545,11 @@ fn syntax(path: &Path, text: &str, e: &toml::de::Error) -> Error {
                 format!("{} ({})", value().unwrap_or_default(), message.replace('\n', " ")),
                 "a value that can be used".to_owned(),
             ),
-            None => (message.clone(), "valid TOML with the keys of configs/example.toml".to_owned()),
+            None => (message.clone(), format!("valid TOML with the keys of {example}")),
         };
         (key, found, expected, "correct that line".to_owned())
     };
-    let header = |t: &&str| t.trim_start().starts_with('[');
-    let section = line.and_then(|l| text.lines().take(l).filter(header).last());
-    let section = section.map(|s| s.trim().trim_matches(['[', ']']).to_owned()).filter(|s| *s != field);
+    let section = section.filter(|s| *s != field);
     // The head of a section may be what is wrong: its own name up to the part that is meant.
     let on_header = line.and_then(|l| text.lines().nth(l.checked_sub(1)?)).is_some_and(|t| header(&t));
     let heading = section.clone().filter(|_| on_header).unwrap_or_default();
@@ -541,6 +589,15 @@ impl Check<'_> {
         if o.project.name.is_empty() || !o.project.name.chars().all(name_is_safe) || o.project.name.starts_with('.') {
             let help = "it becomes a folder name";
             return Err(self.fail("project.name", format!("{:?}", o.project.name), "letters, digits, - and _", help));
+        }
+        let mut attributes = o.parcels.attributes.keys();
+        if let Some(unknown) = attributes.find(|k| !inventory::ATTRIBUTES.contains(&k.as_str())) {
+            let help = match close(unknown, inventory::ATTRIBUTES.into_iter()) {
+                Some(known) => format!("did you mean `{known}`?"),
+                None => "remove it: no method reads it; our name stands first, the layer's field second".to_owned(),
+            };
+            let (field, found) = (format!("parcels.attributes.{unknown}"), format!("an unknown attribute `{unknown}`"));
+            return Err(self.fail(&field, found, &inventory::ATTRIBUTES.join(", "), &help));
         }
         if o.scenes.paths.is_empty() {
             return Err(self.fail(
@@ -844,6 +901,49 @@ mod tests {
             (Some(9), "observe.pixle_m", "did you mean `pixel_m`?")
         );
         assert!(e.expected.contains("pixel_m"), "{e}");
+    }
+
+    #[test]
+    fn an_attribute_that_nobody_reads_is_refused() {
+        let config = |attributes: &str| {
+            let text = MINIMAL.replace("id = \"id\"\n", &format!("id = \"id\"\nattributes = {{ {attributes} }}\n"));
+            Settings::parse(Path::new("c/x.toml"), &text)
+        };
+        assert!(config("forest_type = \"a\", volume_m3_per_mu = \"b\"").is_ok());
+        for (key, help) in
+            [("volum_m3_per_ha", "did you mean `volume_m3_per_ha`?"), ("邻居", "remove it: no method reads it")]
+        {
+            let Err(Error::Config(e)) = config(&format!("species = \"s\", \"{key}\" = \"v\"")) else { panic!("{key}") };
+            assert_eq!((e.line, e.field.as_str()), (Some(6), format!("parcels.attributes.{key}").as_str()));
+            assert!(e.found.contains(key) && e.help.starts_with(help), "{e:?}");
+            assert!(inventory::ATTRIBUTES.iter().all(|known| e.expected.contains(known)), "{e}");
+        }
+    }
+
+    #[test]
+    fn a_hint_names_the_example_that_has_the_section() {
+        for (more, example) in [
+            ("[biomass.agb_map]\nunit = \"t/ha\"\n", "configs/example-agb-map.toml"),
+            ("[biomass.agb_map] # a map\nxyzxyz = 1\n", "configs/example-agb-map.toml"),
+            ("[[biomass.agb_map.maps]]\npath = \"a\"\n", "configs/example-agb-map.toml"),
+            ("[biomass]\nagb_map = { unit = \"t/ha\" }\n", "configs/example-agb-map.toml"),
+            ("[biomass.index_model]\nform = \"power\"\n", "configs/example-index-model.toml"),
+            ("[biomass.inventory]\nxyzxyz = 1\n", "configs/example-inventory.toml"),
+            ("[biomass.inventory.cover]\nindex = \"ndvi\"\n", "configs/example-inventory.toml"),
+            ("[biomass.tier1_cover]\nindex = \"ndvi\"\n", "configs/example.toml"),
+            ("[observe]\nxyzxyz = 1\n", "configs/example.toml"),
+        ] {
+            let e = error(more);
+            assert!(e.help.contains(&format!("{example} ")), "{more}: {e} {}", e.help);
+        }
+    }
+
+    #[test]
+    fn the_line_of_a_table_in_an_array() {
+        let text = "[[a.maps]]\nx = 1\n[[a.maps]]\nx = 2\n";
+        assert_eq!(line_of(text, "a.maps[0].x"), Some(2));
+        assert_eq!(line_of(text, "a.maps[1].x"), Some(4));
+        assert_eq!((line_of(text, "a.maps[2].x"), line_of(text, "a.maps[1].y")), (None, None));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use rayon::prelude::*;
 
-use crate::account::{Made, Tables};
+use crate::account::{Made, Tables, agb_rasters};
 use crate::config::{BiomassMethod, Settings};
 use crate::cube::part;
 use crate::detect::events::FalseAlarms;
@@ -17,7 +17,7 @@ use crate::engine::Progress;
 use crate::engine::extraction::Extraction;
 use crate::engine::plan::{OBSERVATION_VERSION, Plan, plan};
 use crate::engine::terrain;
-use crate::error::{ConfigError, Error, Quarantine, Result, Stage, Subject};
+use crate::error::{Error, Quarantine, Result, Stage, Subject};
 use crate::gdal_io;
 use crate::imagery::brdf;
 use crate::imagery::terrain::{CITATION, Correction};
@@ -31,7 +31,7 @@ use crate::traced;
 const GDAL_CACHE_MIB: usize = 64;
 
 /// Raise when tables or summary change for the same observations.
-const TABLES_VERSION: u32 = 8;
+const TABLES_VERSION: u32 = 9;
 
 /// How a run behaves besides its configuration.
 pub struct Behaviour<'a> {
@@ -92,9 +92,6 @@ pub fn look(settings: &Settings, progress: Progress, cancel: &AtomicBool) -> Res
     start();
     let inputs = Inputs::load(&settings.out);
     biomass_files(settings, &inputs)?;
-    if let Some(BiomassMethod::AgbMap(maps)) = settings.options.biomass.method() {
-        maps.check(&settings.base)?;
-    }
     pool(settings)?.install(|| plan(settings, &inputs, false, progress, cancel))
 }
 
@@ -183,6 +180,7 @@ pub fn run(settings: &Settings, behaviour: &Behaviour) -> Result<Summary> {
         parameter_set: settings.parameters.as_ref().map(|p| {
             serde_json::json!({
                 "name": p.name(), "version": p.version(), "title": p.title(), "sha256": p.sha256(),
+                "names_sha256": p.names_sha256(),
                 "approved_by": p.approval().map(|(by, _)| by.to_owned()),
                 "approved_on": p.approval().map(|(_, on)| on.to_string()),
             })
@@ -327,23 +325,25 @@ fn all_inputs(settings: &Settings, plan: &Plan, inputs: &Inputs) -> Result<Vec<m
     Ok(all.into_iter().collect())
 }
 
-/// Files that the biomass method reads, each of which must be there.
+/// Files that the biomass method reads, each of which must be there and usable as far as its head tells.
 fn biomass_files(settings: &Settings, inputs: &Inputs) -> Result<Vec<manifest::Input>> {
+    match settings.options.biomass.method() {
+        Some(BiomassMethod::AgbMap(maps)) => drop(agb_rasters(settings, maps)?),
+        Some(BiomassMethod::IndexModel(params)) => {
+            let path = settings.base.join(&params.model);
+            if !path.is_file() {
+                let help =
+                    "correct the path, which is relative to the configuration, or make the file: lintan calibrate";
+                let (field, found) = ("biomass.index_model.model", format!("no file {}", path.display()));
+                return Err(settings.error(field, found, "a model that lintan calibrate wrote", help));
+            }
+        }
+        _ => {}
+    }
     let files = settings.options.biomass.files().into_iter();
     files
         .map(|relative| {
-            let path = settings.base.join(relative);
-            if !path.is_file() {
-                return Err(Error::from(ConfigError {
-                    path: settings.path.clone(),
-                    line: None,
-                    field: "biomass".into(),
-                    found: format!("no file {}", path.display()),
-                    expected: "the file that the configuration names".into(),
-                    help: "correct the path; it is relative to the configuration".into(),
-                }));
-            }
-            let file = inputs.get(&path)?;
+            let file = inputs.get(&settings.base.join(relative))?;
             Ok(manifest::Input { path: relative.to_string_lossy().into_owned(), size: file.size, sha256: file.sha256 })
         })
         .collect()

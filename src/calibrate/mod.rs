@@ -24,7 +24,7 @@ use crate::analyse::date_of_ms;
 use crate::carbon::index_model::{
     Calibration, Form, ISSUABLE_PLOTS, IndexModel, Linear, Model, ModelFile, Range, UNIT, Validation, Variogram,
 };
-use crate::config::{Change, Settings};
+use crate::config::{Change, Settings, example_of};
 use crate::engine::extraction::Extraction;
 use crate::engine::plan::{Plan, plan};
 use crate::error::{ConfigError, Error, Quarantine, Reason, Result, Subject};
@@ -122,8 +122,10 @@ pub fn calibrate(settings: &Settings, request: &Request, behaviour: &Behaviour) 
             field: "biomass.index_model".into(),
             found: "nothing".into(),
             expected: "what the model is to be".into(),
-            help: "add [biomass.index_model] with model, form, predictors and season; configs/example.toml shows them"
-                .into(),
+            help: format!(
+                "add [biomass.index_model] with model, form, predictors and season; {} shows them",
+                example_of("biomass.index_model")
+            ),
         })
     })?;
     let read = plots::read(request.plots, &request.fields)?;

@@ -27,7 +27,7 @@ use serde::{Deserialize, Serialize};
 use super::biomass::method_flags;
 use super::chain::{Assessed, Chain, Epoch, Evidence, Factor, Part, Refusal, Shape, Term};
 use super::{Flag, Pool, Status};
-use crate::error::{ConfigError, Error, Reason, Result};
+use crate::error::{Error, Reason, Result};
 use crate::gdal_io::{Blocks, Raster};
 use crate::geo::coverage::footprint;
 use crate::geo::crs::{Crs, Transform};
@@ -61,6 +61,15 @@ pub enum Unit {
 }
 
 impl Unit {
+    /// As it is written in the configuration.
+    fn name(self) -> &'static str {
+        match self {
+            Unit::DryMatterTPerHa => "t d.m./ha",
+            Unit::DryMatterKgPerM2 => "kg d.m./m2",
+            Unit::CarbonTPerHa => "t C/ha",
+        }
+    }
+
     /// Times this, tonnes per hectare.
     fn factor(self) -> f64 {
         match self {
@@ -167,9 +176,11 @@ impl AgbMap {
     /// Opens every raster and looks at its grid and unit; no values are read.
     ///
     /// # Errors
-    /// As [`read`].
-    pub fn check(&self, base: &Path) -> Result<()> {
-        self.maps.iter().try_for_each(|map| Source::open(map, base, self).map(drop))
+    /// [`Fault`]: a raster that is not there or cannot be opened, has no CRS, is of another unit than stated, or does not lie on
+    /// its error's grid.
+    pub fn open(&self, base: &Path) -> std::result::Result<Rasters, Fault> {
+        let open = |(i, map)| Source::open(i, map, base, self);
+        self.maps.iter().enumerate().map(open).collect::<std::result::Result<_, _>>().map(Rasters)
     }
 
     /// The rasters, relative to the configuration.
@@ -192,15 +203,35 @@ pub struct Reading {
 /// Readings of one parcel by the date of the map; or why there is none.
 pub type Readings = BTreeMap<Date, std::result::Result<Reading, String>>;
 
-/// Reads every map for every parcel; the result stands in the order of the parcels.
+/// Why a raster cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    /// The key below `[biomass.agb_map]` that names the raster: `maps[0].error_path`.
+    pub key: String,
+    /// What was found.
+    pub found: String,
+    /// What is expected.
+    pub expected: String,
+    /// What to do.
+    pub help: &'static str,
+}
+
+/// Rasters that can be used, one with its error for each map.
+pub struct Rasters(Vec<Source>);
+
+/// Reads every map for every parcel, whose geometry is in `crs`; the result stands in the order of the parcels.
 ///
 /// # Errors
-/// A raster that cannot be opened, has no CRS, is of another unit than stated, or does not lie on its error's grid. A single
-/// parcel that a map cannot tell of is no error; its reading says why.
-pub fn read(params: &AgbMap, base: &Path, crs: &Crs, parcels: &[Parcel], cancel: &AtomicBool) -> Result<Vec<Readings>> {
+/// Interruption. A single parcel that a map cannot tell of is no error; its reading says why.
+pub fn read(
+    params: &AgbMap,
+    rasters: &Rasters,
+    crs: &Crs,
+    parcels: &[Parcel],
+    cancel: &AtomicBool,
+) -> Result<Vec<Readings>> {
     let mut all: Vec<Readings> = vec![Readings::new(); parcels.len()];
-    for map in &params.maps {
-        let source = Source::open(map, base, params)?;
+    for source in &rasters.0 {
         let found: Vec<_> = parcels
             .par_iter()
             .map_init(
@@ -217,7 +248,7 @@ pub fn read(params: &AgbMap, base: &Path, crs: &Crs, parcels: &[Parcel], cancel:
             return Err(Error::Interrupted);
         }
         for (readings, found) in all.iter_mut().zip(found) {
-            readings.insert(map.date, found);
+            readings.insert(source.date, found);
         }
     }
     Ok(all)
@@ -225,6 +256,7 @@ pub fn read(params: &AgbMap, base: &Path, crs: &Crs, parcels: &[Parcel], cancel:
 
 /// A map and its error raster.
 struct Source {
+    date: Date,
     path: PathBuf,
     error_path: PathBuf,
     grid: Grid,
@@ -262,41 +294,44 @@ impl Scaling {
 }
 
 impl Source {
-    fn open(map: &Map, base: &Path, params: &AgbMap) -> Result<Source> {
-        let fail = |path: &Path, field: &str, found: String, expected: &str, help: &str| -> Error {
-            ConfigError {
-                path: path.to_path_buf(),
-                line: None,
-                field: format!("biomass.agb_map: {field}"),
-                found,
-                expected: expected.to_owned(),
-                help: help.to_owned(),
-            }
-            .into()
+    /// Opens map number `i`.
+    fn open(i: usize, map: &Map, base: &Path, params: &AgbMap) -> std::result::Result<Source, Fault> {
+        let fault = |key: &str, found: String, expected: &str, help| -> Fault {
+            Fault { key: format!("maps[{i}].{key}"), found, expected: expected.to_owned(), help }
         };
-        let open = |path: &Path| -> Result<(PathBuf, Raster)> {
-            let path = base.join(path);
-            let raster = Raster::open_in_any_crs(&path).map_err(|fault| {
-                let help = "correct the path under [[biomass.agb_map.maps]], or give the raster a CRS";
-                fail(&path, "raster", fault.message, "a north-up raster with a CRS", help)
+        let open = |key: &str, path: &Path| -> std::result::Result<(PathBuf, Raster), Fault> {
+            let at = base.join(path);
+            if !at.is_file() {
+                let expected =
+                    if key == "path" { "a biomass raster" } else { "the raster of the map's standard error" };
+                let help = "correct the path; it is relative to the configuration";
+                return Err(fault(key, format!("no file {}", at.display()), expected, help));
+            }
+            let raster = Raster::open_in_any_crs(&at).map_err(|scene| {
+                let help = "name another file, or write what is missing into this one";
+                fault(key, scene.message, "a north-up raster with a CRS", help)
             })?;
             if let Some(stated) = raster.unit()
                 && let Some(unit) = Unit::parse(stated)
                 && unit != params.unit
             {
-                let expected = format!("the unit that [biomass.agb_map] states, {:?}", params.unit);
-                return Err(fail(&path, "unit", format!("{stated:?} in the raster"), &expected, "correct `unit`"));
+                let found = format!("{stated:?}, the unit that {} states", at.display());
+                let expected = format!("{:?} as by `unit` under [biomass.agb_map]", params.unit.name());
+                return Err(fault(key, found, &expected, "correct `unit`, or name the right raster"));
             }
-            Ok((path, raster))
+            Ok((at, raster))
         };
-        let ((path, values), (error_path, errors)) = (open(&map.path)?, open(&map.error_path)?);
+        let ((path, values), (error_path, errors)) = (open("path", &map.path)?, open("error_path", &map.error_path)?);
         if values.grid() != errors.grid() {
-            let expected = format!("the grid of {}: {:?}", map.path.display(), values.grid());
-            let help = "both must have the same CRS, corner, pixels and size";
-            return Err(fail(&error_path, "grid", format!("{:?}", errors.grid()), &expected, help));
+            let found = format!("{} on the grid {}", error_path.display(), errors.grid());
+            let expected = format!("the grid of {}, {}", path.display(), values.grid());
+            let help = "both must have the same CRS, pixel size, corner and number of pixels; resample the error raster (as with \
+                        gdalwarp -te ... -tr ...)";
+            return Err(fault("error_path", found, &expected, help));
         }
         let (scaling, error_scaling) = (Scaling::of(&values, params.unit), Scaling::of(&errors, params.unit));
-        Ok(Source { path, error_path, grid: values.grid().clone(), values: scaling, errors: error_scaling })
+        let grid = values.grid().clone();
+        Ok(Source { date: map.date, path, error_path, grid, values: scaling, errors: error_scaling })
     }
 
     /// One a thread: handles of rasters and projections must not be shared.

@@ -15,7 +15,7 @@ use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 
 use super::draw::Source;
-use super::{Flag, ForestType, ParameterSet, Pool, Status};
+use super::{Flag, ForestType, ParameterError, ParameterSet, Pool, Status};
 use crate::error::Reason;
 use crate::series::Observation;
 use crate::units::{Estimate, Hectares, days};
@@ -238,7 +238,14 @@ impl Evidence<'_> {
                  attributes, or give `forest_type` under [biomass.{method}]"
             ))
         })?;
-        self.parameters.forest_type(named, zone).map_err(|e| refuse(format!("attribute forest_type: {e}")))
+        self.parameters.forest_type(named, zone).map_err(|e| {
+            let at = if matches!(e, ParameterError::ZoneNeeded { .. }) {
+                format!(" under [biomass.{method}]")
+            } else {
+                String::new()
+            };
+            refuse(format!("attribute forest_type: {e}{at}"))
+        })
     }
 
     /// Whether what happened between two dates was watched: a change method judged the parcel, and clear scenes reach from

@@ -2,7 +2,7 @@
 //!
 //! A number of the science enters a calculation only through a [`ParameterSet`]: a TOML text with a name and version in
 //! which every value carries its unit, source and confidence, and which a person approves by name and date. The set's
-//! name and SHA-256 go with every result. A value whose confidence is "?" is refused when the set is read: it must be
+//! name and SHA-256 go with every result, and the SHA-256 of the table of names that leads from a layer's words to its values. A value whose confidence is "?" is refused when the set is read: it must be
 //! given by the user, never defaulted.
 //!
 //! Formulas: IPCC 2006 Guidelines Vol 4. A method ([`inventory`], [`tier1_cover`], [`agb_map`]) says what a parcel holds,
@@ -20,6 +20,7 @@ pub mod draw;
 pub mod index_model;
 pub mod invariants;
 pub mod inventory;
+pub mod layer;
 pub mod monte_carlo;
 mod names;
 mod parameters;

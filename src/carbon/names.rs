@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
+use crate::digest::Sha256;
+
 const TABLE: &str = include_str!("../../configs/parameters/species.toml");
 
 /// Endings that do not change which taxon is meant, longest first.
@@ -52,6 +54,7 @@ pub(super) struct Names {
     names: BTreeMap<String, String>,
     /// Normalised Latin name to taxon.
     latin: BTreeMap<String, String>,
+    sha256: String,
 }
 
 /// As names are compared: lower case, single spaces, no space at the ends.
@@ -90,7 +93,12 @@ impl Names {
             }
             latin.extend(taxon.la.iter().map(|name| (normalised(name), id.clone())));
         }
-        Ok(Names { taxa, names, latin })
+        Ok(Names { taxa, names, latin, sha256: Sha256::of(text.as_bytes()).to_string() })
+    }
+
+    /// SHA-256 of the table's text, hex.
+    pub fn sha256(&self) -> &str {
+        &self.sha256
     }
 
     /// The taxon that a name means.
@@ -123,7 +131,8 @@ impl Names {
     }
 }
 
-/// The names nearest to what was found, at most `n` of them, and how many there are besides: for messages.
+/// The names nearest to what was found, at most `n` of them, and how many there are besides: for messages. Names that have
+/// nothing in common with it are only counted.
 pub(super) fn nearest<'a>(found: &str, names: impl Iterator<Item = &'a str>, n: usize) -> String {
     let found = normalised(found);
     let mut scored: Vec<(f64, &str)> = names
@@ -135,8 +144,11 @@ pub(super) fn nearest<'a>(found: &str, names: impl Iterator<Item = &'a str>, n: 
         .collect();
     scored.sort_by(|a, b| b.0.total_cmp(&a.0).then_with(|| a.1.cmp(b.1)));
     scored.dedup_by_key(|(_, name)| *name);
-    let shown: Vec<&str> = scored.iter().take(n).map(|(_, name)| *name).collect();
-    match scored.len().saturating_sub(n) {
+    let shown: Vec<&str> = scored.iter().filter(|(score, _)| *score > 0.0).take(n).map(|(_, name)| *name).collect();
+    if shown.is_empty() {
+        return format!("{} names, none of them like it", scored.len());
+    }
+    match scored.len() - shown.len() {
         0 => shown.join(", "),
         more => format!("{} and {more} more", shown.join(", ")),
     }
@@ -183,6 +195,13 @@ mod tests {
     }
 
     #[test]
+    fn another_table_has_another_digest() {
+        let digest = |text: &str| Names::parse(text).unwrap().sha256;
+        assert_eq!(Names::load().unwrap().sha256, Sha256::of(TABLE.as_bytes()).to_string());
+        assert_ne!(digest("[taxa.a]\nzh = [\"松\"]\n"), digest("[taxa.a]\nzh = [\"柏\"]\n"));
+    }
+
+    #[test]
     fn a_table_that_contradicts_itself_is_refused() {
         let twice = Names::parse("[taxa.a]\nzh = [\"松\"]\n[taxa.b]\nen = [\"松\"]\n").unwrap_err();
         assert_eq!(twice, "name \"松\" of taxon \"b\" also stands at \"a\"");
@@ -194,6 +213,7 @@ mod tests {
     fn nearest_names_come_first() {
         let names = ["红松", "落叶松", "阔叶林", "larch"];
         assert_eq!(nearest("落叶松林子", names.into_iter(), 2), "落叶松, 阔叶林 and 2 more");
-        assert!(nearest("Larhc", names.into_iter(), 4).starts_with("larch, "));
+        assert_eq!(nearest("Larhc", names.into_iter(), 4), "larch and 3 more");
+        assert_eq!(nearest("xyz", names.into_iter(), 2), "4 names, none of them like it");
     }
 }

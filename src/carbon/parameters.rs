@@ -278,8 +278,32 @@ pub enum ParameterError {
         /// What should stand there.
         expected: String,
     },
+    /// A name that the set knows values for in several ecological zones, and no zone.
+    #[error(
+        "found {name:?} without an ecological zone, expected one with it, since parameter set {set:?} has several values for \
+         it; give ecological_zone"
+    )]
+    ZoneNeeded {
+        /// The set.
+        set: String,
+        /// The name asked for.
+        name: String,
+    },
+    /// An ecological zone that the set has no values for growing stock in.
+    #[error(
+        "found {name:?}: parameter set {set:?} has no factors for growing stock in ecological zone {zone:?}; correct \
+         ecological_zone, or use another set"
+    )]
+    UnknownZone {
+        /// The set.
+        set: String,
+        /// The name asked for.
+        name: String,
+        /// The zone.
+        zone: String,
+    },
     /// A forest type that the set does not know, or that the name does not single out.
-    #[error("forest type {name:?} {} in parameter set {set:?}, expected {accepted}", zone_words(zone.as_deref()))]
+    #[error("found {name:?}, which is unknown or ambiguous in parameter set {set:?}{}, expected {accepted}", within(zone.as_deref()))]
     UnknownForestType {
         /// The set.
         set: String,
@@ -317,11 +341,8 @@ pub enum ParameterError {
     },
 }
 
-fn zone_words(zone: Option<&str>) -> String {
-    match zone {
-        None => "without an ecological zone is unknown or ambiguous".to_owned(),
-        Some(zone) => format!("in ecological zone {zone:?} is unknown or ambiguous"),
-    }
+fn within(zone: Option<&str>) -> String {
+    zone.map_or_else(String::new, |zone| format!(" within ecological zone {zone:?}"))
 }
 
 /// The sets that come with the program: name and text.
@@ -339,13 +360,17 @@ const VOLUME_UNIT: &str = "m3/ha";
 const CARBON_UNIT: &str = "t C/ha";
 const PURE_UNIT: &str = "1";
 
-/// Names that a message shows before it says how many more there are.
-const SHOWN: usize = 12;
+/// Nearest names that the message of a parcel shows before it says how many more there are.
+const SHOWN: usize = 5;
 
 /// Position and row of a table that a number falls into.
 fn row(rows: &[Class], x: f64) -> Option<(usize, &Class)> {
     let met = |c: &Class| c.at_least.is_none_or(|b| x >= b) && c.more_than.is_none_or(|b| x > b);
     rows.iter().enumerate().rfind(|(_, c)| met(c))
+}
+
+fn list(words: BTreeSet<&str>) -> String {
+    words.into_iter().collect::<Vec<_>>().join(", ")
 }
 
 impl ParameterSet {
@@ -403,6 +428,39 @@ impl ParameterSet {
     /// SHA-256 of the text, hex.
     pub fn sha256(&self) -> &str {
         &self.sha256
+    }
+
+    /// SHA-256 of the table of names, hex: it says which of the set's values a word of a layer means.
+    pub fn names_sha256(&self) -> &str {
+        self.names.sha256()
+    }
+
+    /// Name, version, and the digests of the set and of the table of names, as they stand in tables.
+    pub fn stamp(&self) -> String {
+        let short = |digest: &str| digest.chars().take(16).collect::<String>();
+        let (set, names) = (short(&self.sha256), short(self.names_sha256()));
+        format!("{} {} sha256:{set} names:{names}", self.name(), self.version())
+    }
+
+    /// The ecological zones and the words of growing stock that the set has values for, for a message.
+    pub fn known_groups(&self) -> (String, String) {
+        let groups = || self.file.groups.values();
+        let zones: BTreeSet<&str> = groups().flat_map(|g| &g.zones).map(String::as_str).collect();
+        let names: BTreeSet<&str> = groups().map(|g| g.name_zh.as_str()).collect();
+        let names = if names.is_empty() { "no growing stock at all".to_owned() } else { list(names) };
+        (list(zones), names)
+    }
+
+    /// The ecological zones, and the forest types with the kinds they stand for, that the set has values for, for a message.
+    pub fn known_types(&self) -> (String, String) {
+        let types = &self.file.forest_types;
+        let zones: BTreeSet<&str> = types.values().map(|t| t.zone.as_str()).collect();
+        let kinds: BTreeSet<&str> = types.values().flat_map(|t| &t.kinds).map(String::as_str).collect();
+        let ids: BTreeSet<&str> = types.keys().map(String::as_str).collect();
+        if ids.is_empty() {
+            return (list(zones), "no forest type at all, as ipcc-2006 does".to_owned());
+        }
+        (list(zones), format!("{}; with an ecological zone {}", list(ids), list(kinds)))
     }
 
     /// Who took responsibility and when, if anybody did: a name and a date, not one of them.
@@ -500,8 +558,17 @@ impl ParameterSet {
         });
         match in_zone {
             Some((id, found)) => Ok((id, found)),
+            None if zone.is_none() && self.taxon(name).is_some_and(|taxon| self.is_of_a_type(taxon)) => {
+                Err(ParameterError::ZoneNeeded { set: self.file.name.clone(), name: name.to_owned() })
+            }
             None => Err(self.unknown_forest_type(name, zone)),
         }
+    }
+
+    /// Whether some type of any zone stands for the taxon.
+    fn is_of_a_type(&self, taxon: &str) -> bool {
+        let kinds = || self.file.forest_types.values().flat_map(|t| &t.kinds);
+        self.names.lineage(taxon).any(|taxon| kinds().any(|kind| kind == taxon))
     }
 
     /// The forest type of which this is the id or name: it names its zone as well.
@@ -538,17 +605,11 @@ impl ParameterSet {
             return Err(refused(why, format!("add them, or use one of {}", sets.join(", "))));
         }
         let holds = |g: &VolumeGroup| g.zones.is_empty() || zone.is_some_and(|zone| g.zones.iter().any(|z| z == zone));
-        let zones: BTreeSet<&str> = self.file.groups.values().flat_map(|g| &g.zones).map(String::as_str).collect();
-        let zones = zones.into_iter().collect::<Vec<_>>().join(", ");
         if let Some(zone) = zone
             && !self.file.groups.values().any(holds)
         {
-            let why = format!("parameter set {set:?} has no factors for growing stock in ecological zone {zone:?}");
-            let help = format!(
-                "it has them for {zones}; for other zones put values with their source into a copy of the set \
-                 (carbon.parameter_set takes a file), or use a set without zones"
-            );
-            return Err(refused(why, help));
+            let (set, name, zone) = (set.clone(), name.to_owned(), zone.to_owned());
+            return Err(ParameterError::UnknownZone { set, name, zone });
         }
         let wanted = normalised(name);
         let is = |n: &str| normalised(n) == wanted;
@@ -573,12 +634,7 @@ impl ParameterSet {
             && zone.is_none()
             && reached(taxon, true)
         {
-            let why = format!("without an ecological zone parameter set {set:?} has several factors for it");
-            let help = format!(
-                "state ecological_zone under [biomass.inventory] or as an attribute, one of {zones}; or a forest type \
-                 that names its zone"
-            );
-            return Err(refused(why, help));
+            return Err(ParameterError::ZoneNeeded { set: set.clone(), name: name.to_owned() });
         }
         let why = match taxon {
             None => format!("no species or forest type of this name is known to parameter set {set:?}"),
@@ -588,7 +644,7 @@ impl ParameterSet {
         let aliases = self.file.aliases.iter().map(|(name, taxon)| (name.as_str(), taxon.as_str()));
         let known = self.names.all().chain(aliases).filter(|(_, taxon)| reached(taxon, zone.is_none()));
         let help = format!(
-            "expected one of {}; or put values with their source, and the name under [aliases], into a copy of the set",
+            "expected one of {}; correct it, or put it under [aliases] into a copy of the set",
             nearest(name, own.chain(known.map(|(name, _)| name)), SHOWN)
         );
         Err(refused(why, help))
@@ -646,22 +702,16 @@ impl ParameterSet {
 
     fn unknown_forest_type(&self, name: &str, zone: Option<&str>) -> ParameterError {
         let types = &self.file.forest_types;
-        let list = |ids: BTreeSet<&String>| ids.into_iter().map(String::as_str).collect::<Vec<_>>().join(", ");
         let accepted = if types.is_empty() {
             "a set with [forest_types], such as ipcc-2006: this one has no biomass of full cover".to_owned()
         } else {
-            let kinds: BTreeSet<&String> = types.values().flat_map(|t| &t.kinds).collect();
-            let known = self
-                .names
-                .all()
-                .filter(|(_, taxon)| self.names.lineage(taxon).any(|taxon| kinds.iter().any(|kind| *kind == taxon)));
-            let names = known.map(|(name, _)| name).chain(self.file.aliases.keys().map(String::as_str));
+            let of_type = |taxon: &str| self.is_of_a_type(taxon);
+            let known = self.names.all().filter(|(_, taxon)| of_type(taxon)).map(|(name, _)| name);
+            let own = types.iter().flat_map(|(id, t)| [id.as_str(), &t.name_zh, &t.name_en]);
+            let names = known.chain(self.file.aliases.keys().map(String::as_str)).chain(own);
             format!(
-                "one of {}; or, with an ecological zone ({}), one of {}, {}",
-                list(types.keys().collect()),
-                list(types.values().map(|t| &t.zone).collect()),
-                list(kinds.clone()),
-                nearest(name, names, SHOWN),
+                "one of {}; correct it, or put it under [aliases] into a copy of the set",
+                nearest(name, names, SHOWN)
             )
         };
         ParameterError::UnknownForestType {
@@ -869,8 +919,15 @@ mod tests {
         assert_eq!(id("针阔混交林", Some("subtropical_humid")).unwrap(), "subtropical_humid");
         assert!(id("落叶松", None).is_err(), "a species does not say where it grows");
         let message = id("混交林", zone).unwrap_err().to_string();
-        assert!(message.starts_with("forest type \"混交林\" in ecological zone \"temperate_continental\" is unknown"));
-        assert!(message.contains("针阔混交林") && message.contains("temperate_continental_mixed"));
+        assert!(message.starts_with("found \"混交林\", which is unknown or ambiguous in parameter set \"ipcc-2006\""));
+        assert!(message.contains("within ecological zone \"temperate_continental\", expected one of "), "{message}");
+        assert!(message.contains("针阔混交林") && message.chars().count() < 260, "{message}");
+        let message = id("落叶松", None).unwrap_err().to_string();
+        assert!(message.starts_with("found \"落叶松\" without an ecological zone") && message.len() < 200, "{message}");
+        let (zones, names) = set.known_types();
+        assert!(zones.contains("subtropical_humid") && names.contains("temperate_continental_mixed"));
+        let fang = ParameterSet::builtin("fang-2001").unwrap();
+        assert!(fang.known_types().1.contains("no forest type") && fang.known_groups().1.contains("落叶松"));
     }
 
     const SMALL: &str = r#"
@@ -921,6 +978,17 @@ carbon_fraction = "c"
         assert!(refused("value = 100.0", "value = nan").contains("expected a finite number"));
         assert!(refused("\"plots\"", "\"\"").contains("empty unit or source"));
         assert!(refused("title = \"t\"", "title = \"t\"\napproved_on = \"June\"").contains("approved_on"));
+    }
+
+    #[test]
+    fn the_stamp_holds_both_digests() {
+        let set = ipcc();
+        let table = include_bytes!("../../configs/parameters/species.toml");
+        assert_eq!(set.names_sha256(), crate::digest::Sha256::of(table).to_string());
+        assert_eq!(
+            set.stamp(),
+            format!("ipcc-2006 2 sha256:{} names:{}", &set.sha256()[..16], &set.names_sha256()[..16])
+        );
     }
 
     #[test]

@@ -10,6 +10,7 @@ mod run;
 mod status;
 mod text;
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -17,7 +18,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use lintan::config::Settings;
-use lintan::error::{Error, Quarantine};
+use lintan::error::{Error, Quarantine, Reason, Stage, Subject};
 use lintan::parcel::Note;
 
 const AFTER: &str = "Exit codes: 0 done; 1 failed; 2 wrong usage, configuration or input; 3 done, but some scenes, parcels or indices \
@@ -61,7 +62,7 @@ enum Format {
 /// What every command takes.
 #[derive(Args)]
 struct Common {
-    /// Configuration file (TOML); configs/example.toml shows every key.
+    /// Configuration file (TOML); configs/example.toml explains the keys, and names the examples of the other methods.
     config: PathBuf,
     /// Output folder, in place of the configuration's [output] dir.
     #[arg(long, value_name = "DIR")]
@@ -214,6 +215,7 @@ fn tell(e: &Error, json: bool) {
 /// Lists what was set aside, on standard error. `all` says where the rest stands.
 fn list_quarantined(quarantined: &[Quarantine], all: &str, format: LogFormat) {
     const SHOWN: usize = 30;
+    const IDS_SHOWN: usize = 10;
     if format == LogFormat::Json {
         for q in quarantined {
             let mut line = serde_json::to_value(q).unwrap_or_default();
@@ -229,11 +231,29 @@ fn list_quarantined(quarantined: &[Quarantine], all: &str, format: LogFormat) {
         return;
     }
     eprintln!("quarantined ({}):", quarantined.len());
-    for q in quarantined.iter().take(SHOWN) {
-        eprintln!("  {} {} [{} at {}]: {}", q.subject.name(), q.id, q.reason.name(), q.stage.name(), q.message);
+    // What is said alike of several is said once, where the first of them stands.
+    let mut groups: Vec<Vec<&Quarantine>> = Vec::new();
+    let mut at: HashMap<(Subject, Stage, Reason, &str, &str), usize> = HashMap::new();
+    for q in quarantined {
+        let said = (q.subject, q.stage, q.reason, q.message.as_str(), q.path.as_str());
+        let i = *at.entry(said).or_insert(groups.len());
+        match groups.get_mut(i) {
+            Some(group) => group.push(q),
+            None => groups.push(vec![q]),
+        }
     }
-    if quarantined.len() > SHOWN {
-        eprintln!("  ... and {} more, all in {all}", quarantined.len() - SHOWN);
+    let mut told = 0;
+    for group in groups.iter().take(SHOWN) {
+        let ids: Vec<&str> = group.iter().take(IDS_SHOWN).map(|q| q.id.as_str()).collect();
+        let more = group.len() - ids.len();
+        told += ids.len();
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        let q = group[0];
+        let (subject, stage, reason) = (q.subject.name(), q.stage.name(), q.reason.name());
+        eprintln!("  {subject} {}{more} [{reason} at {stage}]: {}", ids.join(", "), q.message);
+    }
+    if told < quarantined.len() {
+        eprintln!("  ... and {} more, all in {all}", quarantined.len() - told);
     }
 }
 

@@ -304,7 +304,11 @@ pub fn plan(
     quarantined.extend(none);
     quarantined.sort();
     quarantined.dedup();
-    let notes = parcels.notes.iter().cloned().chain(lacking).collect();
+    let of_attributes = match (options.biomass.method(), &settings.parameters) {
+        (Some(method), Some(set)) => method.notes(set, &parcels.parcels),
+        _ => Vec::new(),
+    };
+    let notes = parcels.notes.iter().cloned().chain(lacking).chain(of_attributes).collect();
     Ok(Plan {
         parcels,
         scenes,

@@ -30,6 +30,13 @@ impl Crs {
         LON_LAT_ALIASES.contains(&self.0.as_str())
     }
 
+    /// The name for messages: the authority code, or the name that begins the WKT.
+    pub fn short(&self) -> &str {
+        // PROJCRS["name",...: what stands between the first quotes.
+        let quoted = self.0.contains('[').then(|| self.0.split('"').nth(1)).flatten();
+        quoted.unwrap_or(&self.0)
+    }
+
     /// Short name for file and folder names: `epsg32631`, or `crs-` and a digest of the WKT.
     pub fn slug(&self) -> String {
         match self.0.split_once(':') {
@@ -132,6 +139,12 @@ mod tests {
         let first = q.0[0].exterior().0[0];
         assert!((first.x - 500_000.0).abs() < 1e-6, "{first:?}");
         assert!((first.y - 4_705_293.079_788).abs() < 1e-3, "{first:?}");
+    }
+
+    #[test]
+    fn messages_name_a_system_shortly() {
+        assert_eq!(crs("EPSG:4490").short(), "EPSG:4490");
+        assert_eq!(crs("PROJCRS[\"own grid\",BASEGEOGCRS[\"WGS 84\"]]").short(), "own grid");
     }
 
     #[test]

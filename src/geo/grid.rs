@@ -4,6 +4,8 @@
 //! `y_max`). Pixel coordinates are real numbers in which pixel (row, col) spans [col, col + 1] x [row, row + 1].
 //! Rotated grids do not exist here.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use crate::geo::crs::Crs;
@@ -116,6 +118,19 @@ impl Grid {
     }
 }
 
+/// For messages: `EPSG:4326, pixel 0.0001 x 0.0001, upper-left corner (22.13, 45.22), 400 x 300 pixels`, in units of the CRS,
+/// columns before rows.
+impl fmt::Display for Grid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Grid { crs, x_min, y_max, pixel_x_m, pixel_y_m, rows, cols } = self;
+        write!(
+            f,
+            "{}, pixel {pixel_x_m} x {pixel_y_m}, upper-left corner ({x_min}, {y_max}), {cols} x {rows} pixels",
+            crs.short()
+        )
+    }
+}
+
 impl Window {
     /// True when the two share a pixel.
     #[must_use]
@@ -160,6 +175,12 @@ mod tests {
         assert_eq!(g.pixel_bounds(2, 1), [399_970.0, 4_699_980.0, 399_980.0, 4_700_000.0]);
         assert_eq!(g.to_pixel(399_975.0, 4_700_030.0), (1.5, 0.5));
         assert_eq!(g.to_pixel(399_950.0, 4_700_060.0), (-1.0, -1.0));
+    }
+
+    #[test]
+    fn a_grid_is_told_in_words() {
+        let told = "EPSG:32652, pixel 10 x 20, upper-left corner (399960, 4700040), 4 x 3 pixels";
+        assert_eq!(Grid { pixel_y_m: 20.0, ..grid(10.0, 3, 4) }.to_string(), told);
     }
 
     #[test]

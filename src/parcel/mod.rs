@@ -160,6 +160,8 @@ pub enum Topic {
     Imagery,
     /// Parcels that reach beyond the known elevations.
     Elevation,
+    /// What the layer's attributes mean to the biomass method.
+    Attribute,
 }
 
 /// Something to know about the layer, a parcel or the scenes, which are used all the same.

@@ -472,7 +472,7 @@ pub fn stocks_schema() -> SchemaRef {
     ];
     fields.extend(variance_fields());
     fields.extend([
-        text("parameter_set", "name, version and digest of the parameter set"),
+        text("parameter_set", "name, version and digest of the parameter set, and digest of the table of names"),
         text("status", "issuable or screening_only"),
         flags_field(),
     ]);
@@ -649,7 +649,7 @@ pub fn deltas_schema() -> SchemaRef {
         maybe("did_se_t_co2e", "t", "its standard error, with the scatter of the reference parcels"),
         maybe("did_ci90_lower_t_co2e", "t", "lower end of its 90 % interval"),
         maybe("did_ci90_upper_t_co2e", "t", "upper end of its 90 % interval"),
-        text("parameter_set", "name, version and digest of the parameter set"),
+        text("parameter_set", "name, version and digest of the parameter set, and digest of the table of names"),
         text("status", "issuable or screening_only"),
         flags_field(),
     ]);

@@ -102,9 +102,19 @@ fn what_is_wrong_with_a_biomass_map_is_told() {
         project.lintan("check", &[]).expect(2, parts);
     };
     map(&project.path("agb_se.tif"), CORNER, 2.0 * PIXEL, (200, 150), |_, _| 30.0);
-    fails(&["agb_se.tif", "grid"]);
+    // In words, with the line that names the raster; before any scene is read.
+    let text = fs::read_to_string(project.path("project.toml")).unwrap();
+    let line = text.lines().position(|l| l.starts_with("error_path")).unwrap() + 1;
+    let at = format!("project.toml:{line}: `biomass.agb_map.maps[0].error_path`: found ");
+    fails(&[
+        &at,
+        "agb_se.tif on the grid EPSG:4326, pixel 0.0002 x 0.0002, upper-left corner (22.13, 45.22), 200 x 150 pixels",
+        "agb.tif, EPSG:4326, pixel 0.0001 x 0.0001, upper-left corner (22.13, 45.22), 400 x 300 pixels",
+    ]);
     fs::remove_file(project.path("agb_se.tif")).unwrap();
-    fails(&["agb_se.tif", "relative to the configuration"]);
+    fails(&[&format!("{at}no file"), "agb_se.tif", "relative to the configuration"]);
+    let kept: Vec<String> = crate::support::files(&project.out().join("cube")).into_keys().collect();
+    assert_eq!(kept, ["inputs.json", "products.txt"], "digests and metadata only");
     project.edit("project.toml", "unit = \"t d.m./ha\"", "unit = \"t/acre\"");
     fails(&["t/acre", "t d.m./ha"]);
     project.edit("project.toml", "unit = \"t/acre\"", "unit = \"t d.m./ha\"");
@@ -296,6 +306,47 @@ fn growth_of_an_inventory_is_credited_by_a_named_rule() {
     }
 }
 
+/// What many parcels have in common is said once, by `check` as well; the row of each is short and names the layer's field.
+#[test]
+fn what_the_layer_s_words_lack_is_told_once() {
+    let project = Project::romania(INVENTORY, &DATES[..1]);
+    let ids: Vec<String> = (0..6).map(|i| format!("S{i:02}")).collect();
+    let name = |i: usize| if i < 4 { "油松" } else { "龙脑香" };
+    let stands: Vec<(&str, &str, &str)> =
+        ids.iter().enumerate().map(|(i, id)| (id.as_str(), name(i), "８５")).collect();
+    inventory(&project, &stands);
+    let notes = [
+        "note: 4 of 6 parcels name a forest and no ecological zone",
+        "one of boreal, boreal_coniferous, temperate, temperate_continental, temperate_mountain",
+        "note: 2 of 6 parcels name a forest that parameter set \"ipcc-2006\" has no values for: 龙脑香 (2)",
+        "note: attribute volume_m3_per_ha: 6 of 6 parcels write it in full-width characters",
+    ];
+    project.lintan("check", &[]).expect(0, &notes);
+    let outcome = project.lintan("run", &[]);
+    outcome.expect(3, &notes);
+    outcome.expect(3, &["parcel S04, S05 [out_of_model_domain at account]: attribute species (field `shu_zhong`): "]);
+    assert_eq!(outcome.err.matches("[out_of_model_domain").count(), 2, "{}", outcome.err);
+    let aside = quarantine(&project.out());
+    assert_eq!(aside.len(), 6);
+    assert!(aside.iter().all(|q| q.message.chars().count() < 300), "{aside:#?}");
+    let noted = &project.record()["notes"];
+    assert_eq!(noted.as_array().unwrap().iter().filter(|n| n["topic"] == "attribute").count(), 3, "{noted}");
+}
+
+/// The table of names leads to other values when it changes, so its digest stands beside the set's.
+#[test]
+fn the_table_of_names_stands_in_the_record() {
+    let project = Project::romania(CONFIG, &DATES);
+    project.run(&[]);
+    let set = &project.record()["parameter_set"];
+    let table = fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/configs/parameters/species.toml")).unwrap();
+    let digest = lintan::digest::Sha256::of(&table).to_string();
+    assert_eq!(set["names_sha256"], digest);
+    let (head, rows) = read_table(&project.out().join("tables/stocks.parquet"));
+    let stamp = format!("sha256:{} names:{}", &set["sha256"].as_str().unwrap()[..16], &digest[..16]);
+    assert!(!rows.is_empty() && column(&head, &rows, "parameter_set").iter().all(|s| s.ends_with(&stamp)), "{rows:?}");
+}
+
 /// An inventory whose volumes are in m3 per mu is refused by the set that cannot hold for them, and the message says how to
 /// state the unit.
 #[test]
@@ -303,6 +354,8 @@ fn volumes_per_mu_are_noticed_and_can_be_stated() {
     let project = Project::romania(INVENTORY, &DATES);
     project.edit("project.toml", "ipcc-2006", "fang-2001");
     inventory(&project, &[("S1", "落叶松", "5.667")]);
+    // The parcel's age is known, so the layer as a whole is not in doubt.
+    assert!(!project.lintan("check", &[]).err.contains("median"));
     let outcome = project.lintan("run", &[]);
     outcome.expect(3, &["volume_m3_per_mu"]);
     project.edit("project.toml", "volume_m3_per_ha", "volume_m3_per_mu");
@@ -311,6 +364,13 @@ fn volumes_per_mu_are_noticed_and_can_be_stated() {
     let densities = column(&head, &rows, "density_t_c_per_ha");
     let expected = (0.6096 * 5.667 * 15.0 + 33.806) * 0.5;
     assert!(densities.iter().any(|d| (d.parse::<f64>().unwrap() / expected - 1.0).abs() < 1e-8), "{densities:?}");
+    // Without ages, under a set that takes any volume.
+    project.edit("project.toml", "volume_m3_per_mu", "volume_m3_per_ha");
+    project.edit("project.toml", ", planted_on = \"zl\"", "");
+    project.edit("project.toml", "fang-2001", "cn-ar-cm-001");
+    project
+        .run(&[])
+        .expect(0, &["note: volumes: the median of the 1 parcels without planted_on is 5.7 m3/ha", "volume_m3_per_mu"]);
 }
 
 /// Nothing was watched before the first scene: an epoch there carries a flag, and a method that needs scenes refuses it.

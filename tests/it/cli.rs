@@ -404,9 +404,35 @@ fn check_says_where_the_rest_stands() {
     parcels.extend((0..32).map(|i| Parcel::square(&format!("out{i:02}"), 9e5, 300.0 * f64::from(i), 200.0)));
     let project = with_parcels(&parcels);
     let outcome = project.lintan("check", &[]);
-    outcome.expect(3, &["quarantined (32)", "... and 2 more, all in check --format json"]);
+    // One reason, told once.
+    let ids: Vec<String> = (0..10).map(|i| format!("out{i:02}")).collect();
+    let line = format!("parcel {} and 22 more [outside_imagery at extract]: ", ids.join(", "));
+    outcome.expect(3, &["quarantined (32)", &line, "... and 22 more, all in check --format json"]);
+    assert_eq!(outcome.err.matches("[outside_imagery").count(), 1, "{}", outcome.err);
     assert!(!outcome.err.contains("quarantine.parquet"), "{}", outcome.err);
-    project.lintan("run", &[]).expect(3, &["... and 2 more, all in quarantine.parquet"]);
+    project.lintan("run", &[]).expect(3, &["... and 22 more, all in quarantine.parquet"]);
+}
+
+/// Our names are checked by the configuration, the layer's by the layer.
+#[test]
+fn attributes_that_nobody_knows_are_refused() {
+    let project = with_parcels(&romanian_parcels()[..1]);
+    project.edit(
+        "project.toml",
+        "kind = \"kind\"\n",
+        "kind = \"kind\"\nattributes = { volume_per_ha = \"lin_xing\" }\n",
+    );
+    for command in ["check", "run"] {
+        project.lintan(command, &[]).expect(
+            2,
+            &["project.toml:8: `parcels.attributes.volume_per_ha`", "did you mean `volume_m3_per_ha`?", "planted_on"],
+        );
+    }
+    project.edit("project.toml", "volume_per_ha = \"lin_xing\"", "volume_m3_per_ha = \"xu_ji\"");
+    for command in ["check", "run"] {
+        let parts = ["parcels.gpkg", "`volume_m3_per_ha`", "no field `xu_ji`", "parcel_id, kind, lin_xing"];
+        project.lintan(command, &[]).expect(2, &parts);
+    }
 }
 
 #[test]

@@ -40,6 +40,31 @@ fn the_example_configuration_is_valid_and_holds_every_key() {
     assert!(missing.is_empty(), "configs/example.toml lacks {missing:?}");
 }
 
+/// A hint that sends somebody to an example must not send him to one that lacks the keys.
+#[test]
+fn the_example_of_a_method_holds_every_key_of_it() {
+    for method in ["tier1_cover", "inventory", "agb_map", "index_model"] {
+        let section = format!("biomass.{method}");
+        let path = root().join(lintan::config::example_of(&section));
+        let text = fs::read_to_string(&path).unwrap();
+        assert!(text.contains(&format!("[{section}]")), "{}: no [{section}]", path.display());
+        // The parser lists the keys that it knows.
+        let unknown = text.replace(&format!("[{section}]"), &format!("[{section}]\nqqqqqqqq = 1"));
+        let lintan::error::Error::Config(e) = Settings::parse(&path, &unknown).unwrap_err() else { panic!("{method}") };
+        let keys: Vec<&str> = e.expected.trim_start_matches("one of ").split(", ").collect();
+        assert!(keys.len() > 4, "{e}");
+        for key in keys {
+            assert!(
+                text.contains(&format!("{key} = "))
+                    || text.contains(&format!("[{section}.{key}]"))
+                    || text.contains(&format!("[[{section}.{key}]]")),
+                "{}: no {key}",
+                path.display()
+            );
+        }
+    }
+}
+
 /// The example says "(# at the start of a line: optional, not set here)": such lines must be keys, too.
 #[test]
 fn what_the_example_has_commented_out_is_valid() {

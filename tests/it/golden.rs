@@ -69,7 +69,7 @@ fn romania() {
     project.parcels(&parcels);
     project.edit("project.toml", "step_days = 10", "step_days = 60");
     let outcome = project.run(&[]);
-    outcome.expect(3, &["quarantined (2)", "parcel RO-004 [out_of_model_domain at account]"]);
+    outcome.expect(3, &["quarantined (2)", "parcel RO-004, RO-011 [out_of_model_domain at account]"]);
     for table in TABLES {
         same_as_stored(&format!("romania-{table}.txt"), &print(&project.out(), table));
     }

@@ -1,9 +1,15 @@
 //! What a parcel layer says of a stand, read from text, and what is wrong with it.
+//!
+//! Nothing is guessed: a number with a unit, a comma or in words is refused with what to do about it. Full-width digits mean
+//! one thing only, so they are read.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use jiff::civil::Date;
 
 use super::refusal;
-use crate::carbon::chain::{Evidence, Refusal};
+use crate::carbon::chain::Refusal;
 use crate::error::Reason;
 
 pub(super) const SPECIES: &str = "species";
@@ -19,7 +25,7 @@ pub(super) const ECOLOGICAL_ZONE: &str = "ecological_zone";
 pub(super) const SOIL_TYPE: &str = "soil_type";
 
 /// Mu (亩) in a hectare.
-const MU_PER_HA: f64 = 15.0;
+pub(super) const MU_PER_HA: f64 = 15.0;
 /// Largest increment that is taken for one, m3/ha/a: twice the fastest eucalypts.
 pub(super) const MAX_INCREMENT_M3_PER_HA_A: f64 = 100.0;
 /// What two statements of one volume may differ by, as a share: rounding.
@@ -43,13 +49,53 @@ pub(super) fn is_increment_cv(v: f64) -> bool {
     v > 0.0 && v <= 2.0
 }
 
-/// Reads attributes of a parcel, and says what is wrong with them.
-pub(super) struct Attributes<'e, 'a>(pub(super) &'e Evidence<'a>);
+/// The text with full-width digits, points, signs and slashes as their ASCII twins.
+pub(super) fn half_width(text: &str) -> Cow<'_, str> {
+    let wide = |c: &char| matches!(c, '０'..='９' | '．' | '＋' | '－' | '／');
+    if !text.chars().any(|c| wide(&c)) {
+        return Cow::Borrowed(text);
+    }
+    // Full-width forms stand in the order of ASCII.
+    let narrow = |c: char| if wide(&c) { char::from_u32(u32::from(c) - 0xFEE0).unwrap_or(c) } else { c };
+    Cow::Owned(text.chars().map(narrow).collect())
+}
 
-impl Attributes<'_, '_> {
+/// A plain number, `12`, `-0.5` or `1.2e3`; or what to do about a text that is none.
+fn read_number(text: &str) -> Result<f64, &'static str> {
+    const COMMA: &str = "a comma or space may part thousands or be the decimal point: write the number with a decimal point and \
+                         nothing else";
+    const NOT_KNOWN: &str = "leave it empty where it is not known";
+    const IN_WORDS: &str = "write it in digits";
+    const UNIT: &str = "write it without a unit, with a decimal point; the attribute states the unit";
+    let text = half_width(text);
+    let plain = text.chars().all(|c| c.is_ascii_digit() || "+-.eE".contains(c));
+    // Without the letters of inf and nan; what overflows is beyond any bound.
+    if let Ok(v) = text.parse::<f64>()
+        && plain
+    {
+        return Ok(v);
+    }
+    let digits = text.chars().any(|c| c.is_ascii_digit());
+    let between = |c: char| matches!(c, ',' | '，' | '、' | '\'' | '’') || c.is_whitespace();
+    let parts: Vec<&str> = text.split(between).collect();
+    let parted = parts
+        .windows(2)
+        .any(|p| p[0].ends_with(|c: char| c.is_ascii_digit()) && p[1].starts_with(|c: char| c.is_ascii_digit()));
+    Err(match () {
+        () if parted => COMMA,
+        () if digits => UNIT,
+        () if text.contains(|c| "零〇一二两三四五六七八九十百千万".contains(c)) => IN_WORDS,
+        () => NOT_KNOWN,
+    })
+}
+
+/// Reads attributes of a parcel, and says what is wrong with them.
+pub(super) struct Attributes<'a>(pub(super) &'a BTreeMap<String, String>);
+
+impl<'a> Attributes<'a> {
     /// The text of an attribute; empty is absent.
-    pub fn text(&self, name: &str) -> Option<&str> {
-        self.0.attributes.get(name).map(|t| t.trim()).filter(|t| !t.is_empty())
+    pub fn text(&self, name: &str) -> Option<&'a str> {
+        self.0.get(name).map(|t| t.trim()).filter(|t| !t.is_empty())
     }
 
     pub fn text_or<'t>(&'t self, name: &str, section: &'t Option<String>) -> Option<&'t str> {
@@ -59,13 +105,16 @@ impl Attributes<'_, '_> {
     /// A number that is allowed, if it is stated.
     pub fn number(&self, name: &str, ok: fn(f64) -> bool, expected: &str) -> Result<Option<f64>, Refusal> {
         let Some(text) = self.text(name) else { return Ok(None) };
-        match text.parse::<f64>() {
-            Ok(v) if ok(v) => Ok(Some(v)),
-            _ => {
-                let message = format!("attribute {name}: found {text:?}, expected {expected}");
-                Err(refusal(None, Reason::BadAttribute, message))
-            }
-        }
+        let help = match read_number(text) {
+            Ok(v) if ok(v) => return Ok(Some(v)),
+            Ok(_) => "correct it, or leave it empty: then the key of that name under [biomass.inventory] counts",
+            Err(help) => help,
+        };
+        Err(refusal(
+            None,
+            Reason::BadAttribute,
+            format!("attribute {name}: found {text:?}, expected {expected}; {help}"),
+        ))
     }
 
     pub fn date(&self, name: &str) -> Result<Option<Date>, Refusal> {
@@ -89,9 +138,13 @@ impl Attributes<'_, '_> {
                 refusal(None, Reason::BadAttribute, message)
             };
             let expected = || format!("growing stock in {unit}, a number from 0 to {}", max / factor);
-            let v: f64 = text.parse().map_err(|_| fail(expected(), "write it without a unit, with a decimal point"))?;
-            let v = v * factor;
-            if v.is_nan() || v < 0.0 {
+            let v = factor
+                * read_number(text).map_err(|help| {
+                    let of_mu = name == VOLUME && (text.contains('亩') || text.to_lowercase().contains("mu"));
+                    let help = if of_mu { format!("{help}; {MU_HINT}") } else { help.to_owned() };
+                    fail(expected(), &help)
+                })?;
+            if v < 0.0 {
                 return Err(fail(expected(), "leave it empty where it is not known"));
             }
             if v > max {
@@ -112,8 +165,8 @@ impl Attributes<'_, '_> {
             (Some(v), _) | (None, Some(v)) => Ok(v),
             (None, None) => {
                 let message = format!(
-                    "attribute {VOLUME}: found nothing, expected growing stock in m3/ha; map the layer's field under \
-                     [parcels] attributes; {MU_HINT}"
+                    "attribute {VOLUME}: found nothing, expected growing stock in m3/ha; fill it in, or map the layer's field \
+                     under [parcels] attributes; {MU_HINT}"
                 );
                 Err(refusal(None, Reason::BadAttribute, message))
             }
@@ -124,6 +177,7 @@ impl Attributes<'_, '_> {
 /// A date as layers write it: year, month and day with `-`, `/`, `.` or 年月日 between them, or eight digits; a month or year
 /// alone is its middle.
 pub(super) fn read_date(text: &str) -> Option<Date> {
+    let text = half_width(text);
     let day = text.split([' ', 'T']).next()?;
     let compact = day.len() == 8 && day.bytes().all(|b| b.is_ascii_digit());
     let day = if compact { format!("{}-{}-{}", &day[..4], &day[4..6], &day[6..]) } else { day.to_owned() };

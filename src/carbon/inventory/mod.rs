@@ -35,6 +35,7 @@
 
 mod allometry;
 mod attributes;
+mod notes;
 mod retained;
 mod stand;
 #[cfg(test)]
@@ -57,6 +58,7 @@ use retained::retained;
 use stand::{Growth, Stand, stand, years};
 
 pub use allometry::{ClassJump, Expanded};
+pub use notes::notes;
 
 /// Name of the method.
 pub const METHOD: &str = "inventory";
@@ -324,7 +326,7 @@ fn refusal(epoch: Option<Date>, reason: Reason, message: impl Into<String>) -> R
 /// A [`Refusal`] of the parcel: species that the set does not know, volume that is none, no pool of that kind; of an epoch: a
 /// volume out of the model's range there, or before the stand was planted.
 pub fn chain(evidence: &Evidence, params: &Inventory, periods: &[[Date; 2]]) -> Assessed {
-    let (set, attributes) = (evidence.parameters, Attributes(evidence));
+    let (set, attributes) = (evidence.parameters, Attributes(evidence.attributes));
     let (group_id, group) = group(&attributes, params, set)?;
     let volume = attributes.volume(params.max_volume_m3_per_ha)?;
     let planted = attributes.date(PLANTED_ON)?;
@@ -412,24 +414,50 @@ pub fn chain(evidence: &Evidence, params: &Inventory, periods: &[[Date; 2]]) -> 
     Ok((chain, refusals))
 }
 
+/// Why a parcel belongs to no group of a set.
+enum NoGroup {
+    /// It names neither species nor forest type.
+    Unnamed,
+    /// The set has no one group for what it names.
+    Unknown {
+        /// Where the name stands.
+        from: String,
+        /// The set's answer.
+        why: Box<ParameterError>,
+        /// What else would help.
+        hint: &'static str,
+    },
+}
+
+impl From<NoGroup> for Refusal {
+    fn from(why: NoGroup) -> Self {
+        match why {
+            NoGroup::Unnamed => {
+                let message = format!(
+                    "attribute {SPECIES}: found nothing, and no {FOREST_TYPE}, expected a species or forest type; map the \
+                     layer's field under [parcels] attributes, or give `species` under [biomass.inventory]"
+                );
+                refusal(None, Reason::BadAttribute, message)
+            }
+            NoGroup::Unknown { from, why, hint } => {
+                refusal(None, Reason::OutOfModelDomain, format!("{from}: {why}{hint}"))
+            }
+        }
+    }
+}
+
 /// The group of the parcel's species, or else of its forest type.
 fn group<'a>(
     attributes: &Attributes,
     params: &Inventory,
     set: &'a ParameterSet,
-) -> Result<(&'a str, &'a VolumeGroup), Refusal> {
+) -> Result<(&'a str, &'a VolumeGroup), NoGroup> {
     let forest_type = attributes.text(FOREST_TYPE);
     let (from, name) = match (attributes.text(SPECIES), forest_type, params.species.as_deref()) {
         (Some(name), _, _) => (format!("attribute {SPECIES}"), name),
         (None, Some(name), _) => (format!("attribute {FOREST_TYPE}"), name),
         (None, None, Some(name)) => ("[biomass.inventory] species".to_owned(), name),
-        (None, None, None) => {
-            let message = format!(
-                "attribute {SPECIES}: found nothing, and no {FOREST_TYPE}, expected a species or forest type; map the layer's \
-                 field under [parcels] attributes, or give `species` under [biomass.inventory]"
-            );
-            return Err(refusal(None, Reason::BadAttribute, message));
-        }
+        (None, None, None) => return Err(NoGroup::Unnamed),
     };
     // A forest type that names its zone says more of this parcel than the section, and stands for its kind.
     let named = forest_type.and_then(|t| set.named_type(t)).map(|(_, t)| t);
@@ -439,14 +467,14 @@ fn group<'a>(
         [kind] => Some(kind.as_str()),
         _ => None,
     });
-    set.volume_group(kind.unwrap_or(name), zone).map_err(|e| {
-        let told = if kind.is_some() { format!("{name:?} stands for its kind: ") } else { String::new() };
-        let hint = if attributes.text(SPECIES).is_none() {
-            "; an attribute species says more than the forest type"
-        } else {
-            ""
+    set.volume_group(kind.unwrap_or(name), zone).map_err(|why| {
+        let from = if kind.is_some() { format!("{from}: {name:?} stands for its kind") } else { from };
+        let hint = match &why {
+            ParameterError::ZoneNeeded { .. } => " under [biomass.inventory] or as an attribute",
+            _ if attributes.text(SPECIES).is_none() => "; an attribute species says more than the forest type",
+            _ => "",
         };
-        refusal(None, Reason::OutOfModelDomain, format!("{from}: {told}{e}{hint}"))
+        NoGroup::Unknown { from, why: Box::new(why), hint }
     })
 }
 

@@ -103,7 +103,7 @@ pub(super) fn stand(
     surveyed_on: Date,
     volume: f64,
 ) -> Result<Stand, Refusal> {
-    let attributes = Attributes(evidence);
+    let attributes = Attributes(evidence.attributes);
     let volume_cv = attributes.number(VOLUME_CV, is_volume_cv, VOLUME_CV_EXPECTED)?.or(params.volume_cv);
     let factor = match volume_cv {
         Some(cv) => Factor::lognormal(Part::Residual, evidence.own("volume"), volume, cv),

@@ -557,8 +557,19 @@ fn bad_input_says_which_field_and_what_to_do() {
         ("85 m3", "write it without a unit, with a decimal point"),
         ("85,5", "with a decimal point"),
         ("NaN", "leave it empty"),
-        ("inf", "volume of the whole parcel: divide it by the area; max_volume_m3_per_ha"),
-        ("15300", "volume of the whole parcel"),
+        ("inf", "leave it empty"),
+        ("1e999", "volume of the whole parcel"),
+        ("-", "leave it empty"),
+        ("无", "leave it empty"),
+        ("N/A", "leave it empty"),
+        ("1,200", "a comma or space may part thousands or be the decimal point"),
+        ("１，２００", "a comma or space may part thousands or be the decimal point"),
+        ("1 200", "a comma or space may part thousands or be the decimal point"),
+        ("一百二十", "write it in digits"),
+        ("120立方米", "write it without a unit, with a decimal point; the attribute states the unit"),
+        ("120 m3/mu", "if the layer states m3 per mu (亩), map the field as volume_m3_per_mu"),
+        ("8.5 m³/亩", "if the layer states m3 per mu (亩), map the field as volume_m3_per_mu"),
+        ("15300", "volume of the whole parcel: divide it by the area; max_volume_m3_per_ha"),
     ] {
         let message = refused(&[larch, ("volume_m3_per_ha", text)]);
         assert!(message.starts_with(&format!("attribute volume_m3_per_ha: found {text:?}")), "{message}");
@@ -577,8 +588,11 @@ fn bad_input_says_which_field_and_what_to_do() {
         message.split(';').next().unwrap(),
         "attribute species: found \"落叶松木\": no species or forest type of this name is known to parameter set \"fang-2001\""
     );
-    assert!(message.contains("expected one of 落叶松, ") && message.contains(" more; or put values"), "{message}");
-    assert!(message.chars().count() < 450, "{message}");
+    assert!(
+        message.contains("expected one of 落叶松, ") && message.contains(" more; correct it, or put it"),
+        "{message}"
+    );
+    assert!(message.chars().count() < 250, "{message}");
     let message = refused(&[("forest_type", "混交林"), good]);
     assert!(message.starts_with("attribute forest_type: found \"混交林\": no species or forest type of this name"));
     assert!(message.contains("针阔混交林") && message.ends_with("an attribute species says more than the forest type"));
@@ -588,15 +602,13 @@ fn bad_input_says_which_field_and_what_to_do() {
     let refused = |attributes: &[(&str, &str)], section: &str| Case::new(&ipcc, attributes, section, &[B]).refused();
     let message = refused(&[larch, good], "");
     assert!(
-        message.contains("without an ecological zone parameter set \"ipcc-2006\" has several factors for it"),
+        message.starts_with("attribute species: found \"落叶松\" without an ecological zone, expected one with it")
+            && message.ends_with("give ecological_zone under [biomass.inventory] or as an attribute"),
         "{message}"
     );
+    assert!(message.chars().count() < 250, "{message}");
     let message = refused(&[larch, good], "ecological_zone = \"subtropical_humid\"");
     assert!(message.contains("has no factors for growing stock in ecological zone \"subtropical_humid\""), "{message}");
-    assert!(
-        message.contains("temperate_mountain; for other zones put values with their source into a copy"),
-        "{message}"
-    );
     let message = refused(&[("forest_type", "针叶林"), good], TEMPERATE);
     assert!(
         message.contains("no factors for growing stock of conifer") && message.ends_with("than the forest type"),
@@ -627,6 +639,91 @@ fn bad_input_says_which_field_and_what_to_do() {
             .message
             .starts_with("epoch 2016-07-15: found a stand planted on 2018-04-15, expected one that stood")
     );
+}
+
+/// A full-width digit means one thing only.
+#[test]
+fn full_width_numbers_and_dates_are_read() {
+    let cn = set("cn-ar-cm-001");
+    let chain = |volume: &str, increment: &str, surveyed: &str| {
+        let attributes = [
+            ("species", "杨树"),
+            ("volume_m3_per_ha", volume),
+            ("increment_m3_per_ha_a", increment),
+            ("surveyed_on", surveyed),
+        ];
+        Case::new(&cn, &attributes, "", &[B, C]).chain()
+    };
+    assert_eq!(chain("１２０．５", "＋６", "２０１８／０７／１５"), chain("120.5", "6", "2018-07-15"));
+    assert_eq!(
+        total(&chain("1.205e2", "6", "2018"), B),
+        total(&chain("120.5", "6", "2018"), B),
+        "as GDAL may write a real"
+    );
+    let message =
+        Case::new(&cn, &[("species", "杨树"), ("volume_m3_per_ha", "80"), ("volume_cv", "15 %")], "", &[B]).refused();
+    assert!(
+        message
+            .ends_with("0.15 for 15 %); write it without a unit, with a decimal point; the attribute states the unit")
+    );
+}
+
+fn layer(stands: &[&[(&str, &str)]]) -> Vec<crate::parcel::Parcel> {
+    let parcel = |(i, attributes): (usize, &&[(&str, &str)])| crate::parcel::Parcel {
+        id: format!("p{i}"),
+        kind: None,
+        geometry: geo::MultiPolygon(Vec::new()),
+        lon_lat: geo::MultiPolygon(Vec::new()),
+        area_ha: 1.0,
+        attributes: attributes.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
+        digest: crate::digest::Sha256::of(&[i as u8]),
+    };
+    stands.iter().enumerate().map(parcel).collect()
+}
+
+/// Volumes that as a whole are those of an open field are told, where no age lets a parcel be judged by itself.
+#[test]
+fn a_layer_of_little_volume_is_noted_where_no_age_is_known() {
+    let told = |set_name: &str, stands: &[&[(&str, &str)]]| -> Vec<String> {
+        let found = notes(&Inventory::default(), &set(set_name), &layer(stands));
+        found.into_iter().map(|n| n.message).collect()
+    };
+    let birch = ("species", "白桦");
+    let of = |v: &'static str| [birch, ("volume_m3_per_ha", v)];
+    let (a, b, c, high, none) = (of("4"), of("5.6"), of("7"), of("300"), of("0"));
+    for name in ["cn-ar-cm-001", "fang-2001"] {
+        // One large stand and bare land do not move the median of 4, 5.6, 7, 300: 6.3, as m3/mu 94.5 m3/ha.
+        let notes = told(name, &[&a, &b, &c, &high, &none]);
+        assert_eq!(notes.len(), 1, "{notes:?}");
+        for part in
+            ["the median of the 4 parcels without planted_on is 6.3 m3/ha, less than 20", "volume_m3_per_mu", "94.5"]
+        {
+            assert!(notes[0].contains(part), "{part}: {notes:?}");
+        }
+    }
+    assert_eq!(told("cn-ar-cm-001", &[&a, &high]), [""; 0], "152 m3/ha");
+    let aged = [birch, ("volume_m3_per_ha", "5.6"), ("planted_on", "1985")];
+    assert_eq!(told("cn-ar-cm-001", &[&aged]), [""; 0], "the parcel's own flag says so");
+    let per_mu = [birch, ("volume_m3_per_mu", "5.6")];
+    assert_eq!(told("cn-ar-cm-001", &[&per_mu]), [""; 0], "84 m3/ha");
+    let low_per_mu = [birch, ("volume_m3_per_mu", "0.5")];
+    assert!(!told("cn-ar-cm-001", &[&low_per_mu])[0].contains("map the field as"), "it is already");
+}
+
+#[test]
+fn what_many_parcels_share_is_noted_once() {
+    let stands: Vec<[(&str, &str); 2]> =
+        ["落叶松", "红豆杉", "落叶松", "龙脑香"].map(|name| [("species", name), ("volume_m3_per_ha", "８５")]).to_vec();
+    let stands: Vec<&[(&str, &str)]> = stands.iter().map(|s| s.as_slice()).collect();
+    let told: Vec<String> =
+        notes(&Inventory::default(), &set("ipcc-2006"), &layer(&stands)).into_iter().map(|n| n.message).collect();
+    assert!(told[0].starts_with("2 of 4 parcels name a forest and no ecological zone"), "{told:?}");
+    assert!(
+        told[1].starts_with("2 of 4 parcels name a forest that") && told[1].contains("红豆杉 (1), 龙脑香 (1)"),
+        "{told:?}"
+    );
+    assert!(told[2].starts_with("attribute volume_m3_per_ha: 4 of 4 parcels write it in full-width"), "{told:?}");
+    assert!(told[2].contains("\"８５\", read as \"85\"") && told.len() == 3, "{told:?}");
 }
 
 #[test]
