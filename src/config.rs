@@ -27,7 +27,7 @@ use crate::digest::Sha256;
 use crate::error::{ConfigError, Error, Result};
 use crate::imagery::terrain::Correction;
 use crate::imagery::{Band, catalog};
-use crate::parcel::{Note, Parcel};
+use crate::parcel::{Note, Parcel, Topic};
 use crate::units::Estimate;
 use crate::{index, parcel, series};
 
@@ -170,7 +170,7 @@ impl BiomassMethod<'_> {
     }
 
     /// What is to be known about a layer's attributes before a scene is looked at.
-    pub fn notes(self, set: &ParameterSet, parcels: &[Parcel]) -> Vec<Note> {
+    fn notes(self, set: &ParameterSet, parcels: &[Parcel]) -> Vec<Note> {
         let (stated, zone) = match self {
             BiomassMethod::Inventory(inventory) => return inventory::notes(inventory, set, parcels),
             BiomassMethod::Tier1Cover(params) => (&params.forest_type, &params.ecological_zone),
@@ -374,6 +374,24 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// What is to be known about the attributes of a layer before a scene is looked at.
+    pub fn notes(&self, parcels: &[Parcel]) -> Vec<Note> {
+        let mut notes = Vec::new();
+        let unread: Vec<&str> = unread(&self.options).map(String::as_str).collect();
+        if !unread.is_empty() {
+            let message = format!(
+                "[parcels] attributes: nobody reads {}; our name stands first, the layer's field second, and our names are {}",
+                unread.join(", "),
+                inventory::ATTRIBUTES.join(", ")
+            );
+            notes.push(Note::new(Topic::Attribute, &[], message));
+        }
+        if let (Some(method), Some(set)) = (self.options.biomass.method(), &self.parameters) {
+            notes.extend(method.notes(set, parcels));
+        }
+        notes
+    }
+
     /// Reads and checks a configuration file.
     ///
     /// # Errors
@@ -500,6 +518,11 @@ pub fn example_of(section: &str) -> &'static str {
 }
 
 /// The known name that an unknown one was probably meant to be.
+/// Names under `[parcels] attributes` that no method reads.
+fn unread(options: &Options) -> impl Iterator<Item = &String> {
+    options.parcels.attributes.keys().filter(|k| !inventory::ATTRIBUTES.contains(&k.as_str()))
+}
+
 fn close<'a>(unknown: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let scored = known.map(|name| (strsim::osa_distance(unknown, name), name)).min();
     scored.filter(|(distance, name)| *distance <= 2.max(name.len() / 3)).map(|(_, name)| name)
@@ -590,14 +613,14 @@ impl Check<'_> {
             let help = "it becomes a folder name";
             return Err(self.fail("project.name", format!("{:?}", o.project.name), "letters, digits, - and _", help));
         }
-        let mut attributes = o.parcels.attributes.keys();
-        if let Some(unknown) = attributes.find(|k| !inventory::ATTRIBUTES.contains(&k.as_str())) {
-            let help = match close(unknown, inventory::ATTRIBUTES.into_iter()) {
-                Some(known) => format!("did you mean `{known}`?"),
-                None => "remove it: no method reads it; our name stands first, the layer's field second".to_owned(),
-            };
-            let (field, found) = (format!("parcels.attributes.{unknown}"), format!("an unknown attribute `{unknown}`"));
-            return Err(self.fail(&field, found, &inventory::ATTRIBUTES.join(", "), &help));
+        // A name that nobody reads is noted (see `unread_attributes`); one that is almost known was meant to be read.
+        for unknown in unread(o) {
+            if let Some(known) = close(unknown, inventory::ATTRIBUTES.into_iter()) {
+                let field = format!("parcels.attributes.{unknown}");
+                let found = format!("an unknown attribute `{unknown}`");
+                let help = format!("did you mean `{known}`?");
+                return Err(self.fail(&field, found, &inventory::ATTRIBUTES.join(", "), &help));
+            }
         }
         if o.scenes.paths.is_empty() {
             return Err(self.fail(
@@ -904,20 +927,24 @@ mod tests {
     }
 
     #[test]
-    fn an_attribute_that_nobody_reads_is_refused() {
+    fn an_attribute_that_is_almost_known_is_refused_and_one_that_nobody_reads_noted() {
         let config = |attributes: &str| {
             let text = MINIMAL.replace("id = \"id\"\n", &format!("id = \"id\"\nattributes = {{ {attributes} }}\n"));
             Settings::parse(Path::new("c/x.toml"), &text)
         };
         assert!(config("forest_type = \"a\", volume_m3_per_mu = \"b\"").is_ok());
         for (key, help) in
-            [("volum_m3_per_ha", "did you mean `volume_m3_per_ha`?"), ("邻居", "remove it: no method reads it")]
+            [("volum_m3_per_ha", "did you mean `volume_m3_per_ha`?"), ("forest_typ", "did you mean `forest_type`?")]
         {
             let Err(Error::Config(e)) = config(&format!("species = \"s\", \"{key}\" = \"v\"")) else { panic!("{key}") };
             assert_eq!((e.line, e.field.as_str()), (Some(6), format!("parcels.attributes.{key}").as_str()));
             assert!(e.found.contains(key) && e.help.starts_with(help), "{e:?}");
             assert!(inventory::ATTRIBUTES.iter().all(|known| e.expected.contains(known)), "{e}");
         }
+        let notes = config("species = \"s\", \"小班\" = \"xb\", compartment = \"lb\"").unwrap().notes(&[]);
+        let told: Vec<&str> = notes.iter().map(|n| n.message.as_str()).collect();
+        assert_eq!(told.len(), 1, "{told:?}");
+        assert!(told[0].contains("compartment, 小班") && told[0].contains("volume_m3_per_mu"), "{told:?}");
     }
 
     #[test]

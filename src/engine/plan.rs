@@ -304,11 +304,7 @@ pub fn plan(
     quarantined.extend(none);
     quarantined.sort();
     quarantined.dedup();
-    let of_attributes = match (options.biomass.method(), &settings.parameters) {
-        (Some(method), Some(set)) => method.notes(set, &parcels.parcels),
-        _ => Vec::new(),
-    };
-    let notes = parcels.notes.iter().cloned().chain(lacking).chain(of_attributes).collect();
+    let notes = parcels.notes.iter().cloned().chain(lacking).chain(settings.notes(&parcels.parcels)).collect();
     Ok(Plan {
         parcels,
         scenes,
