@@ -242,11 +242,12 @@ fn list_quarantined(quarantined: &[Quarantine], all: &str, format: LogFormat) {
             None => groups.push(vec![q]),
         }
     }
-    let mut told = 0;
+    let (mut told, mut cut) = (0, false);
     for group in groups.iter().take(SHOWN) {
         let ids: Vec<&str> = group.iter().take(IDS_SHOWN).map(|q| q.id.as_str()).collect();
         let more = group.len() - ids.len();
-        told += ids.len();
+        told += group.len();
+        cut |= more > 0;
         let more = if more > 0 { format!(" and {more} more") } else { String::new() };
         let q = group[0];
         let (subject, stage, reason) = (q.subject.name(), q.stage.name(), q.reason.name());
@@ -254,6 +255,8 @@ fn list_quarantined(quarantined: &[Quarantine], all: &str, format: LogFormat) {
     }
     if told < quarantined.len() {
         eprintln!("  ... and {} more, all in {all}", quarantined.len() - told);
+    } else if cut {
+        eprintln!("  every one stands in {all}");
     }
 }
 
