@@ -68,6 +68,20 @@ pub fn agb_rasters(settings: &Settings, maps: &AgbMap) -> Result<Rasters> {
     maps.open(&settings.base).map_err(told)
 }
 
+/// The biomass model of these settings.
+///
+/// # Errors
+/// A file that cannot be read, is no model or was changed, or settings that are not those it was calibrated with.
+pub fn model(settings: &Settings, params: &IndexModel) -> Result<Model> {
+    let model = Model::load(&settings.base.join(&params.model))?;
+    let observe = predict::observe_settings(&settings.options.observe);
+    model.agrees(params, &observe).map_err(|(field, theirs, ours)| {
+        let expected = format!("{theirs}, which the biomass model {} was calibrated with", params.model.display());
+        settings.error(&field, ours, &expected, "use the settings of the model, or calibrate again")
+    })?;
+    Ok(model)
+}
+
 /// From the store's parts to the tables.
 pub struct Tables<'a> {
     /// Settings.
@@ -141,7 +155,8 @@ impl Tables<'_> {
                 for (parcel, mut assessment) in members.iter().zip(some) {
                     let tonnes = std::mem::take(&mut assessment.tonnes);
                     let share = accounting.and_then(|a| a.own_share.get(&parcel.id)).copied().unwrap_or(1.0);
-                    totals.add(parcel.kind.map(crate::parcel::Kind::name), parcel.area_ha, share, &tonnes);
+                    let credited = assessment.deltas.iter().filter_map(|d| d.delta.credited_part()).collect();
+                    totals.add(parcel.kind.map(Kind::name), parcel.area_ha, share, &tonnes, &credited);
                     let stocks: Vec<_> = assessment.stocks.iter().map(|r| &r.stock).collect();
                     let deltas: Vec<_> = assessment.deltas.iter().map(|r| &r.delta).collect();
                     invariants.check(&parcel.id, parcel.area_ha, &stocks, &deltas);
@@ -316,12 +331,7 @@ impl Tables<'_> {
 
     /// The biomass model and what it says of every parcel.
     fn modelled(&self, params: &IndexModel) -> Result<(Model, Predictions)> {
-        let model = Model::load(&self.settings.base.join(&params.model))?;
-        let observe = predict::observe_settings(&self.settings.options.observe);
-        model.agrees(params, &observe).map_err(|(field, theirs, ours)| {
-            let expected = format!("{theirs}, which the biomass model {} was calibrated with", params.model.display());
-            self.settings.error(&field, ours, &expected, "use the settings of the model, or calibrate again")
-        })?;
+        let model = model(self.settings, params)?;
         let memory_gib = self.settings.options.engine.memory_gib;
         let cube = Cube { plan: self.plan, used: self.used, root: self.root, cancel: self.cancel, memory_gib };
         let predicted = predict::predictions(self.settings, params, &model, &cube)?;

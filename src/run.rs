@@ -8,7 +8,8 @@ use std::time::Instant;
 
 use rayon::prelude::*;
 
-use crate::account::{Made, Tables, agb_rasters};
+use crate::account::{self, Made, Tables, agb_rasters};
+use crate::carbon::index_model::Model;
 use crate::config::{BiomassMethod, Settings};
 use crate::cube::part;
 use crate::detect::events::FalseAlarms;
@@ -92,6 +93,7 @@ pub fn look(settings: &Settings, progress: Progress, cancel: &AtomicBool) -> Res
     start();
     let inputs = Inputs::load(&settings.out);
     biomass_files(settings, &inputs)?;
+    biomass_model(settings)?;
     pool(settings)?.install(|| plan(settings, &inputs, false, progress, cancel))
 }
 
@@ -111,6 +113,8 @@ pub fn run(settings: &Settings, behaviour: &Behaviour) -> Result<Summary> {
     // What was digested stays known even when the plan fails.
     inputs.save()?;
     let (mut plan, biomass) = (plan?, biomass?);
+    // Before hours of decoding.
+    let model = biomass_model(settings)?;
     let planned_s = clock.elapsed().as_secs_f64();
 
     for (id, grid) in &plan.grids {
@@ -183,8 +187,10 @@ pub fn run(settings: &Settings, behaviour: &Behaviour) -> Result<Summary> {
                 "names_sha256": p.names_sha256(),
                 "approved_by": p.approval().map(|(by, _)| by.to_owned()),
                 "approved_on": p.approval().map(|(_, on)| on.to_string()),
+                "origins": p.origins(), "values": p.values(),
             })
         }),
+        biomass_model: model.map(|m| m.record()),
         citations: citations(settings),
         inputs: all_inputs(settings, &plan, &inputs)?,
         scenes: pool.install(|| scene_records(settings, &plan, &used, store.root()))?,
@@ -323,6 +329,22 @@ fn all_inputs(settings: &Settings, plan: &Plan, inputs: &Inputs) -> Result<Vec<m
     }
     all.extend(biomass_files(settings, inputs)?);
     Ok(all.into_iter().collect())
+}
+
+/// Checks the biomass model, where one is the method, and says what makes its numbers unfit to be issued.
+fn biomass_model(settings: &Settings) -> Result<Option<Model>> {
+    let Some(BiomassMethod::IndexModel(params)) = settings.options.biomass.method() else { return Ok(None) };
+    let model = account::model(settings, params)?;
+    let validation = &model.file().validation;
+    if validation.is_weak(params.min_r2) {
+        let r2 = validation.held_out().map_or_else(|| "none".to_owned(), |m| format!("{:.3}", m.r2));
+        let least = params.min_r2.map_or_else(|| "above 0".to_owned(), |least| format!("above 0 and {least} or more"));
+        tracing::warn!(
+            "biomass model {}: cross-validated R2 is {r2}, expected {least}; what it says is for screening only (weak_model)",
+            params.model.display()
+        );
+    }
+    Ok(Some(model))
 }
 
 /// Files that the biomass method reads, each of which must be there and usable as far as its head tells.

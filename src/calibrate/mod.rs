@@ -13,6 +13,7 @@ pub mod picture;
 pub mod plots;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use geo::{Centroid, LineString, MultiPolygon, Polygon};
@@ -29,6 +30,9 @@ use crate::engine::extraction::Extraction;
 use crate::engine::plan::{Plan, plan};
 use crate::error::{ConfigError, Error, Quarantine, Reason, Result, Subject};
 use crate::files::write_bytes;
+use crate::imagery::catalog;
+use crate::imagery::sensor::Sensors;
+use crate::imagery::terrain::Correction;
 use crate::parcel;
 use crate::predict::{Cube, Pixels, Predictors, each, observe_settings};
 use crate::record::store::{self, Inputs, Store};
@@ -185,13 +189,18 @@ pub fn calibrate(settings: &Settings, request: &Request, behaviour: &Behaviour) 
             samples.len()
         ));
     }
-    if let Some(m) =
-        [&file.validation.spatial, &file.validation.random].into_iter().flatten().next().filter(|m| m.r2 <= 0.0)
-    {
+    if file.validation.is_weak(index_model.min_r2) {
+        let r2 = file.validation.held_out().map(|m| m.r2);
+        let why = match (r2, index_model.min_r2) {
+            (Some(r2), Some(least)) if r2 > 0.0 => format!("cross-validated R2 is {r2:.3}, less than min_r2 = {least}"),
+            (Some(r2), _) => {
+                format!("cross-validated R2 is {r2:.3}: the mean of the plots predicts as well as the model")
+            }
+            (None, _) => "there is no cross-validated R2 to compare with min_r2".to_owned(),
+        };
         notes.push(format!(
-            "cross-validated R2 is {:.3}: the mean of the plots predicts as well as the model; choose other predictors, or \
-             check the plots' coordinates and years",
-            m.r2
+            "{why}; what is made from the model is for screening only (flag weak_model). Choose other predictors, or check \
+             the plots' coordinates and years"
         ));
     }
     let other_year = found.matched.iter().filter(|m| m.other_year).count();
@@ -373,6 +382,7 @@ fn observe(
     let ours = as_parcels(settings, index_model, read, &root);
     let store = Store::open(&ours.out, behaviour.wait.then_some(behaviour.cancel))?;
     let inputs = Inputs::load(store.root());
+    let seen_years = years_of_scenes(settings, index_model, read, &inputs)?;
     // The first guess of the pixels may be wrong: only the scenes tell.
     let mut pixel_m = f64::from(ours.options.observe.pixel_m);
     let mut plan = pool.install(|| planned(&ours, read, pixel_m, &inputs, behaviour))?;
@@ -384,7 +394,6 @@ fn observe(
     let plot_at: BTreeMap<&str, &Plot> = read.plots.iter().map(|p| (p.id.as_str(), p)).collect();
     let of_position: Vec<Option<&Plot>> =
         plan.parcels.parcels.iter().map(|p| plot_at.get(p.id.as_str()).copied()).collect();
-    let candidates = |plot: &Plot| [plot.year, plot.year - 1, plot.year + 1].map(i32::from);
     let years = |position: usize| -> BTreeSet<i32> {
         of_position.get(position).copied().flatten().map(candidates).into_iter().flatten().collect()
     };
@@ -445,7 +454,7 @@ fn observe(
     inputs.save()?;
     let quarantined: Vec<Quarantine> = set_aside.iter().filter(|q| q.subject == Subject::Scene).cloned().collect();
     let Some((_, size, sensor, mut seen)) = best else {
-        let refused = read.plots.iter().map(|p| unseen(read, p, index_model, &set_aside)).collect();
+        let refused = read.plots.iter().map(|p| unseen(read, p, index_model, &set_aside, &seen_years)).collect();
         return Ok(nothing(refused, quarantined));
     };
     let mut found = nothing(Vec::new(), quarantined);
@@ -464,7 +473,7 @@ fn observe(
     for plot in &read.plots {
         let position = position_of.get(plot.id.as_str()).copied();
         let Some((position, (year, x))) = position.and_then(|p| Some((p, seen.remove(&p)?))) else {
-            found.refused.push(unseen(read, plot, index_model, &set_aside));
+            found.refused.push(unseen(read, plot, index_model, &set_aside, &seen_years));
             continue;
         };
         if let Some(message) = outside_the_form(index_model, plot, &x) {
@@ -506,10 +515,81 @@ fn outside_the_form(model: &IndexModel, plot: &Plot, x: &[f64]) -> Option<String
     Some(format!("found {} {}, expected more than 0 for form power", model.predictors[negative], x[negative]))
 }
 
+/// Years whose season may serve a plot, the best first.
+fn candidates(plot: &Plot) -> [i32; 3] {
+    [plot.year, plot.year - 1, plot.year + 1].map(i32::from)
+}
+
+/// Scenes by the year of the season that they lie in, whatever the years of the plots.
+///
+/// # Errors
+/// No scene lies in a season that any plot can use.
+fn years_of_scenes(
+    settings: &Settings,
+    model: &IndexModel,
+    read: &Plots,
+    inputs: &Inputs,
+) -> Result<BTreeMap<i32, usize>> {
+    let scenes = &settings.options.scenes;
+    let observe = &settings.options.observe;
+    // As the plan reads them, so that what it knows of products stays known.
+    let with_angles = observe.nbar || (observe.dem.is_some() && observe.terrain == Correction::ScsC);
+    let found = catalog::read_again(scenes, &settings.base, &Sensors::builtin()?, &inputs.products, with_angles)?;
+    let mut years: BTreeMap<i32, usize> = BTreeMap::new();
+    for year in found.scenes.iter().filter_map(|s| model.season.year(s.date())) {
+        *years.entry(year).or_default() += 1;
+    }
+    if found.scenes.is_empty() && !found.bad.is_empty() || read.plots.iter().any(|p| has_scenes(&years, model, p)) {
+        return Ok(years);
+    }
+    let mut of_plots: BTreeMap<i32, usize> = BTreeMap::new();
+    read.plots.iter().for_each(|p| *of_plots.entry(p.year.into()).or_default() += 1);
+    let mut seen = match (found.scenes.len(), years.is_empty()) {
+        (0, _) => "there is no scene".to_owned(),
+        (n, true) => format!("none of {n} scenes lies in the season {}", model.season),
+        (_, false) => format!("scenes in the season {} are of {}", model.season, counted(&years)),
+    };
+    if found.outside_dates > 0 {
+        let _ = write!(seen, ", {} more are outside [scenes] start and end", found.outside_dates);
+    }
+    let found = format!("plots of {}; {seen}", counted(&of_plots));
+    let expected = "scenes of the year of a plot, or of the year before or after it";
+    let help = "add scenes of the plots' years below [scenes] paths (widen start and end where they leave them out), or give \
+                plots of the scenes' years; check the column of the date (--date)";
+    Err(bad(&read.path, "years", found, expected, help))
+}
+
+/// Whether any scene lies in a season that the plot can use.
+fn has_scenes(years: &BTreeMap<i32, usize>, model: &IndexModel, plot: &Plot) -> bool {
+    let widen = i32::try_from(model.years).unwrap_or(0);
+    candidates(plot).iter().any(|y| years.range(y - widen..=y + widen).next().is_some())
+}
+
+/// Years with their numbers: `2018 (3), 2020 (1)`.
+fn counted(years: &BTreeMap<i32, usize>) -> String {
+    years.iter().map(|(year, n)| format!("{year} ({n})")).collect::<Vec<_>>().join(", ")
+}
+
 /// Why a plot has no predictors.
-fn unseen(read: &Plots, plot: &Plot, model: &IndexModel, set_aside: &[Quarantine]) -> Refused {
+fn unseen(
+    read: &Plots,
+    plot: &Plot,
+    model: &IndexModel,
+    set_aside: &[Quarantine],
+    years: &BTreeMap<i32, usize>,
+) -> Refused {
     match set_aside.iter().find(|q| q.subject == Subject::Parcel && q.id == plot.id) {
         Some(q) => refusal(read, plot, q.reason, q.message.clone()),
+        None if !has_scenes(years, model, plot) => {
+            let message = format!(
+                "found its year {}, expected one for which there are scenes, or the year before or after; scenes in the \
+                 season {} are of {}; add scenes of its years, or leave it out",
+                plot.year,
+                model.season,
+                counted(years)
+            );
+            refusal(read, plot, Reason::NoClearObservation, message)
+        }
         None => {
             let message = format!(
                 "found no clear observation of {:.0} % of it ([biomass.index_model] min_seen_share) in the season {} of {}, \

@@ -1,7 +1,7 @@
 //! Field plots: where, how much, when. A plot that cannot be used is set aside with its line and the reason; the rest is used.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use geo::MultiPolygon;
 use jiff::civil::Date;
@@ -84,6 +84,8 @@ pub struct Refused {
 /// What a file says.
 #[derive(Debug, Clone)]
 pub struct Plots {
+    /// The file.
+    pub path: PathBuf,
     /// Plots that can be used, by id.
     pub plots: Vec<Plot>,
     /// The others, in the order of the file.
@@ -157,7 +159,7 @@ pub fn read(path: &Path, fields: &Fields) -> Result<Plots> {
             "half of the plots have {median} {UNIT} or less; if the file is in t/mu multiply by 15, in kg/m2 by 10"
         ));
     }
-    Ok(Plots { plots: single, refused, numbered: what, sha256, notes })
+    Ok(Plots { path: path.to_path_buf(), plots: single, refused, numbered: what, sha256, notes })
 }
 
 /// Refuses a column whose name states another unit.

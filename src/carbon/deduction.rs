@@ -41,6 +41,56 @@ impl Deduction {
         }
     }
 
+    /// The scheme by its title, and where its rule stands.
+    pub fn source(self) -> &'static str {
+        match self {
+            Deduction::ArCm001 => {
+                "AR-CM-001-V01 碳汇造林项目方法学 (China, 2013), rule for the precision of the biomass estimate"
+            }
+            Deduction::Tool14 => {
+                "CDM A/R Methodological Tool 14 (AR-TOOL14), Estimation of carbon stocks and change in carbon stocks of trees and \
+                 shrubs in A/R CDM project activities, table of uncertainty discounts"
+            }
+            Deduction::Vcs => "Verra VCS Standard and VMD0017, Estimation of uncertainty for REDD+ project activities",
+            Deduction::ArtTrees => "ART TREES 2.0, The REDD+ Environmental Excellence Standard, uncertainty deduction",
+        }
+    }
+
+    /// The whole rule as formulas of U, the 90 % half-width in percent.
+    pub fn rule(self) -> &'static str {
+        match self {
+            Deduction::ArCm001 => "U ≤ 10: 0 %; U ≤ 20: 6 %; U < 30: 11 %; U ≥ 30: —",
+            Deduction::Tool14 => "U ≤ 10: 0 %; U ≤ 15: 0.25 U; U ≤ 20: 0.5 U; U ≤ 30: 0.75 U; U > 30: U; ≤ 100 %",
+            Deduction::Vcs => "U ≤ 10: 0 %; U > 10: U − 10; ≤ 100 %",
+            Deduction::ArtTrees => "0.524417 U / 1.645006; ≤ 100 %",
+        }
+    }
+
+    /// The step of [`Deduction::rule`] that holds for this uncertainty, with its numbers put in.
+    pub fn working(self, u90_percent: f64) -> String {
+        let u = format!("{u90_percent:.2}");
+        let Outcome::Deducted { percent } = self.deduction_percent(u90_percent) else {
+            return format!("U = {u} ≥ 30: —");
+        };
+        let percent = format!("{percent:.2} %");
+        let of = |low: &str, high: &str, part: &str| format!("{low} < U = {u} ≤ {high}: {part} × {u} = {percent}");
+        match (self, u90_percent) {
+            (Deduction::ArCm001 | Deduction::Tool14 | Deduction::Vcs, v) if v <= 10.0 => {
+                format!("U = {u} ≤ 10: {percent}")
+            }
+            (Deduction::ArCm001, v) if v <= 20.0 => format!("10 < U = {u} ≤ 20: {percent}"),
+            (Deduction::ArCm001, _) => format!("20 < U = {u} < 30: {percent}"),
+            (Deduction::Tool14, v) if v <= 15.0 => of("10", "15", "0.25"),
+            (Deduction::Tool14, v) if v <= 20.0 => of("15", "20", "0.5"),
+            (Deduction::Tool14, v) if v <= 30.0 => of("20", "30", "0.75"),
+            (Deduction::Tool14, v) if v > 100.0 => format!("U = {u} > 30: {u} %, ≤ 100 %: {percent}"),
+            (Deduction::Tool14, _) => format!("U = {u} > 30: {percent}"),
+            (Deduction::Vcs, v) if v > 110.0 => format!("U = {u} > 10: {u} − 10, ≤ 100 %: {percent}"),
+            (Deduction::Vcs, _) => format!("U = {u} > 10: {u} − 10 = {percent}"),
+            (Deduction::ArtTrees, _) => format!("0.524417 × {u} / 1.645006, ≤ 100 %: {percent}"),
+        }
+    }
+
     /// The deduction for this uncertainty.
     ///
     /// # Units
@@ -170,6 +220,24 @@ mod tests {
         assert_eq!(Deduction::Tool14.deduction_percent(250.0), deducted(100.0));
         assert_eq!(Deduction::Vcs.deduction_percent(f64::INFINITY), deducted(100.0));
         assert_eq!(Deduction::ArtTrees.deduction_percent(f64::NAN), Outcome::NeedsMorePlots);
+    }
+
+    // The step that is shown is the step that was taken, at every bound of every rule.
+    #[test]
+    fn the_working_ends_with_the_deduction() {
+        let bounds = [0.0, 8.0, 10.0, 12.0, 15.0, 18.0, 20.0, 26.0, 29.9, 30.0, 40.0, 100.0, 105.0, 120.0, 900.0];
+        for (scheme, u) in ALL.into_iter().flat_map(|s| bounds.map(|u| (s, u))) {
+            let working = scheme.working(u);
+            let expected = match scheme.deduction_percent(u) {
+                Outcome::Deducted { percent } => format!("{percent:.2} %"),
+                Outcome::NeedsMorePlots => "—".to_owned(),
+            };
+            assert!(working.ends_with(&expected), "{scheme} {u}: {working}");
+            assert!(working.contains(&format!("{u:.2}")), "{working}");
+        }
+        assert_eq!(Deduction::Tool14.working(18.0), "15 < U = 18.00 ≤ 20: 0.5 × 18.00 = 9.00 %");
+        assert_eq!(Deduction::Vcs.working(18.0), "U = 18.00 > 10: 18.00 − 10 = 8.00 %");
+        assert_eq!(Deduction::ArCm001.working(18.0), "10 < U = 18.00 ≤ 20: 6.00 %");
     }
 
     #[test]

@@ -70,10 +70,21 @@ pub struct Delta {
 }
 
 impl Delta {
+    /// The period, and the share of the change over it that may be credited, where anything may be.
+    pub fn credited_part(&self) -> Option<((Date, Date), f64)> {
+        let credited = self.creditable_t_co2e.filter(|t| *t > 0.0)?;
+        Some(((self.period_start, self.period_end), credited / self.delta_t_co2e))
+    }
+
+    /// Takes the change out of what may be credited, because of what the parcel is for; the number may still be issued.
+    pub fn credit_nothing(&mut self) {
+        self.creditable_t_co2e = self.creditable_t_co2e.map(|_| 0.0);
+    }
+
     /// Takes the change out of what may be issued, and says why.
     pub fn restrict(&mut self, why: Flag) {
         self.status = Status::ScreeningOnly;
-        self.creditable_t_co2e = self.creditable_t_co2e.map(|_| 0.0);
+        self.credit_nothing();
         self.flags.push(why);
         self.flags.sort();
         self.flags.dedup();

@@ -56,6 +56,9 @@ pub const UNIT: &str = "t d.m./ha";
 /// Version of the model file's format.
 const FORMAT: u32 = 1;
 
+/// Key of the model file that holds the digest of the rest.
+const CONTENTS: &str = "contents_sha256";
+
 /// Pixels whose pairs are looked at for the mean correlation; of larger parcels this many, evenly in order.
 const PAIRS_OF: usize = 400;
 
@@ -162,6 +165,10 @@ pub struct IndexModel {
     /// Side of the blocks of the cross-validation, metres. Default: where the residuals' correlation has fallen to 5 %.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub block_m: Option<f64>,
+    /// Cross-validated R2 below which the model's numbers are for screening only, 0 to 1. No default; at 0 or less they are
+    /// so in any case.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub min_r2: Option<f64>,
     /// Seed of the forest and of the random folds. Default 1.
     #[serde(default = "one")]
     pub seed: u64,
@@ -208,6 +215,7 @@ impl IndexModel {
         within("plot_agb_cv", self.plot_agb_cv.unwrap_or(0.0), 0.0, 2.0, "0 to 2")?;
         within("area_margin_km", self.area_margin_km, 0.0, 1000.0, "0 to 1000 kilometres")?;
         within("block_m", self.block_m.unwrap_or(1.0), 1.0, 1e7, "metres, 1 or more")?;
+        within("min_r2", self.min_r2.unwrap_or(0.0), 0.0, 1.0, "0 to 1")?;
         // TOML has no larger integer.
         within("seed", self.seed as f64, 0.0, i64::MAX as f64, "0 to 9223372036854775807")
     }
@@ -405,7 +413,23 @@ pub struct Validation {
     pub fitted: Option<Metrics>,
 }
 
-/// The model file.
+impl Validation {
+    /// What the model does on plots that it was not fitted to: of blocks of land where there are, else of plots at random.
+    pub fn held_out(&self) -> Option<&Metrics> {
+        self.spatial.as_ref().or(self.random.as_ref())
+    }
+
+    /// True where the cross-validation shows the model to be no better than the plots' mean (R2 of 0 or less), or worse than
+    /// `min_r2`, which a model without cross-validation never reaches.
+    pub fn is_weak(&self, min_r2: Option<f64>) -> bool {
+        match (self.held_out(), min_r2) {
+            (Some(m), least) => m.r2.is_nan() || m.r2 <= 0.0 || least.is_some_and(|least| m.r2 < least),
+            (None, least) => least.is_some(),
+        }
+    }
+}
+
+/// The model file, but for the digest of its contents.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ModelFile {
@@ -446,6 +470,17 @@ pub struct ModelFile {
     /// Trees of a forest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub forest: Option<Forest>,
+}
+
+/// A model as the record of a run tells it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ModelRecord {
+    /// SHA-256 of its file, hex.
+    pub sha256: String,
+    /// Trees of a forest, which the record leaves out.
+    pub trees: usize,
+    /// What stands in the file.
+    pub file: ModelFile,
 }
 
 /// A node of a tree.
@@ -514,7 +549,7 @@ pub fn mean_of(trees: &[Tree], x: &[f64]) -> f64 {
 pub struct Model {
     file: ModelFile,
     sha256: String,
-    /// Digest of all but the approval, which the draws of its errors are named by: who approves it changes no number.
+    /// First digits of [`ModelFile::contents`], which the draws of its errors are named by.
     identity: String,
     /// Lower triangle with the covariance as its square; empty for a forest.
     cholesky: Vec<Vec<f64>>,
@@ -522,6 +557,11 @@ pub struct Model {
 }
 
 impl ModelFile {
+    /// Digest of all but the approval: who approves a model changes no number.
+    fn contents(&self) -> Result<Sha256> {
+        Sha256::of_json(&ModelFile { approved_by: String::new(), approved_on: String::new(), ..self.clone() })
+    }
+
     /// The text of the file. The same model gives the same text.
     ///
     /// # Errors
@@ -530,7 +570,9 @@ impl ModelFile {
         let text = toml::to_string(self).map_err(|e| Error::Internal(format!("model file: {e}")))?;
         Ok(format!(
             "# Biomass model of `lintan calibrate`. Whoever takes responsibility enters approved_by and approved_on\n\
-             # (2024-06-30); any other change makes it another model.\n{text}"
+             # (2024-06-30). After any other change it is refused: contents_sha256 is the digest of the rest.\n\
+             {CONTENTS} = \"{}\"\n{text}",
+            self.contents()?
         ))
     }
 }
@@ -551,7 +593,8 @@ impl Model {
         let text = std::fs::read_to_string(path).map_err(|e| {
             bad(format!("a file that cannot be read ({e})"), "make it by `lintan calibrate CONFIG --plots FILE`")
         })?;
-        Model::parse(&text).map_err(|found| bad(found, "calibrate again"))
+        Model::parse(&text)
+            .map_err(|found| bad(found, "make it anew by `lintan calibrate CONFIG --plots FILE`, then approve it"))
     }
 
     /// Reads the text of a model file.
@@ -559,9 +602,29 @@ impl Model {
     /// # Errors
     /// What is wrong with it.
     pub fn parse(text: &str) -> std::result::Result<Model, String> {
-        let file: ModelFile = toml::from_str(text).map_err(|e| e.to_string())?;
+        let mut table: toml::Table = toml::from_str(text).map_err(|e| e.to_string())?;
+        let stated = table.remove(CONTENTS);
+        let file = ModelFile::deserialize(table).map_err(|e| e.to_string())?;
         if file.format != FORMAT {
             return Err(format!("format {}, expected {FORMAT}", file.format));
+        }
+        // Without this a coefficient that somebody changed would stand beside a validation and errors that are not its own.
+        let contents = file.contents().map_err(|e| e.to_string())?;
+        match stated.as_ref().and_then(toml::Value::as_str) {
+            Some(stated) if stated == contents.to_string() => {}
+            Some(stated) => {
+                return Err(format!(
+                    "{CONTENTS} {stated}, but contents of {contents}: the file was changed after the calibration (only \
+                     approved_by and approved_on may be)"
+                ));
+            }
+            // Leaving the line out must not be a way around it.
+            None => {
+                return Err(format!(
+                    "no {CONTENTS}, so nothing tells whether the file is as it was calibrated (it is of an earlier version, \
+                     or the line was taken out)"
+                ));
+            }
         }
         if file.unit != UNIT {
             return Err(format!("unit {:?}, expected {UNIT:?}", file.unit));
@@ -616,9 +679,14 @@ impl Model {
             _ => return Err(format!("form {} with the numbers of another", file.form.name())),
         };
         let sha256 = Sha256::of(text.as_bytes()).to_string();
-        let blank = ModelFile { approved_by: String::new(), approved_on: String::new(), ..file.clone() };
-        let identity = Sha256::of_json(&blank).map_err(|e| e.to_string())?.short();
+        let identity = contents.short();
         Ok(Model { file, sha256, identity, cholesky, members })
+    }
+
+    /// What a run keeps of it.
+    pub fn record(&self) -> ModelRecord {
+        let trees = self.members.iter().map(Vec::len).sum();
+        ModelRecord { sha256: self.sha256.clone(), trees, file: ModelFile { forest: None, ..self.file.clone() } }
     }
 
     /// What stands in the file.
@@ -878,6 +946,10 @@ pub fn chain(
     }
     if model.file.calibration.plots < ISSUABLE_PLOTS {
         chain.flags.push(Flag::FewPlots);
+        chain.status = Status::ScreeningOnly;
+    }
+    if model.file.validation.is_weak(settings.min_r2) {
+        chain.flags.push(Flag::WeakModel);
         chain.status = Status::ScreeningOnly;
     }
     let source = |what: &str| format!("{METHOD}/{}/{what}", model.identity);
@@ -1311,6 +1383,48 @@ mod tests {
         assert!(m.is_near_plots(26.1, 45.5, 10.0) && !m.is_near_plots(25.5, 46.1, 10.0));
     }
 
+    // The mean of the plots has a cross-validated R2 of 0: a model that does no better says nothing of a parcel.
+    #[test]
+    fn a_model_no_better_than_the_mean_is_for_screening() {
+        let metrics = |r2: f64| Metrics {
+            plots: 60,
+            folds: Some(10),
+            block_m: Some(500.0),
+            rmse_t_per_ha: 40.0,
+            rmse_percent: 50.0,
+            bias_t_per_ha: 0.0,
+            mae_t_per_ha: 30.0,
+            r2,
+            tre_percent: 0.0,
+            mpe_percent: 10.0,
+        };
+        let of = |spatial: Option<f64>, random: Option<f64>, min_r2: Option<f64>| {
+            let mut file = exponential();
+            file.validation =
+                Validation { spatial: spatial.map(metrics), random: random.map(metrics), fitted: Some(metrics(0.9)) };
+            let model = model(&file);
+            let predictions = [(A, model.predict(&seen(&[0.6])).unwrap())].into();
+            let settings = IndexModel { min_r2, ..settings() };
+            let (chain, _) = assess(&model, &settings, &predictions, &[Pool::Aboveground]).unwrap();
+            assert_eq!(chain.flags.contains(&Flag::WeakModel), chain.status == Status::ScreeningOnly);
+            chain.status
+        };
+        for (spatial, random, min_r2, expected) in [
+            (Some(0.01), Some(0.5), None, Status::Issuable),
+            (Some(0.0), Some(0.5), None, Status::ScreeningOnly),
+            (Some(-0.2), Some(0.5), None, Status::ScreeningOnly),
+            (Some(f64::NAN), None, None, Status::ScreeningOnly),
+            (None, Some(-0.1), None, Status::ScreeningOnly),
+            (None, Some(0.1), None, Status::Issuable),
+            (Some(0.49), None, Some(0.5), Status::ScreeningOnly),
+            (Some(0.5), None, Some(0.5), Status::Issuable),
+            (None, None, Some(0.5), Status::ScreeningOnly),
+            (None, None, None, Status::Issuable),
+        ] {
+            assert_eq!(of(spatial, random, min_r2), expected, "{spatial:?} {random:?} {min_r2:?}");
+        }
+    }
+
     #[test]
     fn what_was_not_seen_is_refused_by_epoch_and_pools_by_name() {
         let model = model(&exponential());
@@ -1378,6 +1492,37 @@ mod tests {
     }
 
     #[test]
+    fn a_file_that_was_changed_after_the_calibration_is_refused() {
+        let text = exponential().to_toml().unwrap();
+        for (from, to) in [
+            ("4.9", "4.8"),
+            ("p95 = 0.8", "p95 = 0.95"),
+            ("plots = 60", "plots = 600"),
+            ("name = \"test\"", "name = \"best\""),
+            ("s2 = 0.04", "s2 = 0.01"),
+        ] {
+            let edited = text.replacen(from, to, 1);
+            assert_ne!(edited, text, "{from}");
+            let found = Model::parse(&edited).unwrap_err();
+            assert!(found.contains("was changed after the calibration"), "{from}: {found}");
+        }
+        // How it is written does not matter, nor who approves it.
+        for harmless in [
+            text.replacen("4.9", "4.90", 1).replacen("\n[calibration]", "\n# plots of 2018\n[calibration]", 1),
+            text.replacen("approved_by = \"\"", "approved_by = \"A\"", 1).replacen(
+                "approved_on = \"\"",
+                "approved_on = \"2024-06-30\"",
+                1,
+            ),
+        ] {
+            assert_ne!(harmless, text);
+            assert_eq!(Model::parse(&harmless).unwrap().identity, model(&exponential()).identity);
+        }
+        let line = text.lines().find(|l| l.starts_with(CONTENTS)).unwrap();
+        assert!(Model::parse(&text.replace(line, "")).unwrap_err().contains("no contents_sha256"));
+    }
+
+    #[test]
     fn settings_must_be_those_of_the_model() {
         let model = model(&exponential());
         let observe = |nbar: &str| [("nbar".to_owned(), nbar.to_owned())].into();
@@ -1398,6 +1543,7 @@ mod tests {
             (&|s| s.residual_correlation = 1.1, "residual_correlation"),
             (&|s| s.plot_agb_cv = Some(-0.1), "plot_agb_cv"),
             (&|s| s.block_m = Some(0.0), "block_m"),
+            (&|s| s.min_r2 = Some(1.1), "min_r2"),
         ] {
             let mut changed = settings();
             change(&mut changed);

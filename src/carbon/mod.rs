@@ -34,8 +34,8 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 pub use parameters::{
-    Class, Climate, Confidence, Distribution, ForestType, Leaf, Parameter, ParameterError, ParameterSet, VolumeGroup,
-    VolumeModel,
+    Class, Climate, Confidence, Distribution, ForestType, Leaf, Origin, Parameter, ParameterError, ParameterSet,
+    VolumeGroup, VolumeModel,
 };
 
 /// A carbon pool of IPCC 2006 Vol 4, or their sum.
@@ -146,9 +146,39 @@ pub enum Flag {
     FewPlots,
     /// The parcel lies outside the area of the plots that the biomass model was fitted to.
     OutsideCalibrationArea,
+    /// On plots that it was not fitted to the biomass model does no better than their mean, or worse than was asked for.
+    WeakModel,
 }
 
 impl Flag {
+    /// Every flag.
+    pub const ALL: [Flag; 24] = [
+        Flag::Tier1,
+        Flag::FewObservations,
+        Flag::UnapprovedParameters,
+        Flag::Saturated,
+        Flag::Extrapolated,
+        Flag::MorePlotsNeeded,
+        Flag::NotConverged,
+        Flag::AreaErrorNotStated,
+        Flag::Overlapping,
+        Flag::NotValidatedLocally,
+        Flag::RetentionNotObserved,
+        Flag::GrowthNotStated,
+        Flag::SurveyDateNotStated,
+        Flag::GrowthErrorNotStated,
+        Flag::VolumeErrorNotStated,
+        Flag::ClassHeld,
+        Flag::VolumeDoubtful,
+        Flag::MethodsDisagree,
+        Flag::LossDateUncertain,
+        Flag::BiomassDoubtful,
+        Flag::UnapprovedModel,
+        Flag::FewPlots,
+        Flag::OutsideCalibrationArea,
+        Flag::WeakModel,
+    ];
+
     /// The name used in tables.
     pub fn name(self) -> &'static str {
         match self {
@@ -175,6 +205,7 @@ impl Flag {
             Flag::UnapprovedModel => "unapproved_model",
             Flag::FewPlots => "few_plots",
             Flag::OutsideCalibrationArea => "outside_calibration_area",
+            Flag::WeakModel => "weak_model",
         }
     }
 }
@@ -188,31 +219,7 @@ mod tests {
         for pool in [Pool::Aboveground, Pool::Belowground, Pool::DeadWood, Pool::Litter, Pool::Soil, Pool::Total] {
             assert_eq!(serde_json::to_string(&pool).unwrap(), format!("\"{pool}\""));
         }
-        for flag in [
-            Flag::Tier1,
-            Flag::FewObservations,
-            Flag::UnapprovedParameters,
-            Flag::Saturated,
-            Flag::Extrapolated,
-            Flag::MorePlotsNeeded,
-            Flag::NotConverged,
-            Flag::AreaErrorNotStated,
-            Flag::Overlapping,
-            Flag::NotValidatedLocally,
-            Flag::RetentionNotObserved,
-            Flag::GrowthNotStated,
-            Flag::SurveyDateNotStated,
-            Flag::GrowthErrorNotStated,
-            Flag::VolumeErrorNotStated,
-            Flag::ClassHeld,
-            Flag::VolumeDoubtful,
-            Flag::MethodsDisagree,
-            Flag::LossDateUncertain,
-            Flag::BiomassDoubtful,
-            Flag::UnapprovedModel,
-            Flag::FewPlots,
-            Flag::OutsideCalibrationArea,
-        ] {
+        for flag in Flag::ALL {
             assert_eq!(serde_json::to_string(&flag).unwrap(), format!("\"{}\"", flag.name()));
         }
         for status in [Status::Issuable, Status::ScreeningOnly] {

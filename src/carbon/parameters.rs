@@ -360,6 +360,21 @@ const VOLUME_UNIT: &str = "m3/ha";
 const CARBON_UNIT: &str = "t C/ha";
 const PURE_UNIT: &str = "1";
 
+/// What the figures of a forest type, group of species or climate are made with.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Origin {
+    /// Chinese name.
+    pub name_zh: String,
+    /// English name.
+    pub name_en: String,
+    /// How aboveground biomass is made: `cover`, a form of [`VolumeModel`], or `pools` of a climate.
+    pub form: String,
+    /// Ids of the values of that; of a table by class, all its rows.
+    pub biomass: Vec<String>,
+    /// Ids of the others: carbon fraction, roots, transfer error, litter, dead wood, soil.
+    pub others: Vec<String>,
+}
+
 /// Nearest names that the message of a parcel shows before it says how many more there are.
 const SHOWN: usize = 5;
 
@@ -374,6 +389,59 @@ fn list(words: BTreeSet<&str>) -> String {
 }
 
 impl ParameterSet {
+    /// Every value, by id.
+    pub fn values(&self) -> &BTreeMap<String, Parameter> {
+        &self.file.values
+    }
+
+    /// Which values make the figures of what: by `forest_types/ID`, `groups/ID` and `climates/ID`.
+    pub fn origins(&self) -> BTreeMap<String, Origin> {
+        let file = &self.file;
+        // An id is that of a value or of a table of them.
+        let rows = |id: &String| -> Vec<String> {
+            let table = file.classes.get(id).or_else(|| file.volume_classes.get(id));
+            table.map_or_else(|| vec![id.clone()], |rows| rows.iter().map(|c| c.value.clone()).collect())
+        };
+        let all = |ids: &[Option<&String>]| ids.iter().flatten().flat_map(|id| rows(id)).collect::<Vec<_>>();
+        let mut origins = BTreeMap::new();
+        for (id, t) in &file.forest_types {
+            let origin = Origin {
+                name_zh: t.name_zh.clone(),
+                name_en: t.name_en.clone(),
+                form: "cover".into(),
+                biomass: all(&[Some(&t.aboveground)]),
+                others: all(&[Some(&t.carbon_fraction), t.root_to_shoot.as_ref()]),
+            };
+            origins.insert(format!("forest_types/{id}"), origin);
+        }
+        for (id, g) in &file.groups {
+            let (form, biomass) = match &g.model {
+                VolumeModel::Expansion { stock, increment, removals } => {
+                    ("expansion", all(&[Some(stock), increment.as_ref(), removals.as_ref()]))
+                }
+                VolumeModel::Linear { slope, intercept } => ("linear", all(&[Some(slope), Some(intercept)])),
+                VolumeModel::Density { density, expansion } => ("density", all(&[Some(density), Some(expansion)])),
+            };
+            let roots = Some(&g.root_to_shoot);
+            let own = [g.transfer_error.as_ref(), g.min_volume.as_ref(), g.litter.as_ref(), g.dead_wood.as_ref()];
+            let origin = Origin {
+                name_zh: g.name_zh.clone(),
+                name_en: g.name_en.clone(),
+                form: form.into(),
+                biomass,
+                others: [all(&[Some(&g.carbon_fraction), roots]), all(&own)].concat(),
+            };
+            origins.insert(format!("groups/{id}"), origin);
+        }
+        for (id, c) in &file.climates {
+            let others = c.litter.values().chain(c.dead_wood.values()).chain(c.soil.values()).cloned().collect();
+            let (name_zh, name_en) = (c.name_zh.clone(), c.name_en.clone());
+            let origin = Origin { name_zh, name_en, form: "pools".into(), biomass: Vec::new(), others };
+            origins.insert(format!("climates/{id}"), origin);
+        }
+        origins
+    }
+
     /// Reads a set and checks it as a whole, so that a set that loads is a set that works.
     ///
     /// # Errors
@@ -858,6 +926,25 @@ mod tests {
 
     fn ipcc() -> ParameterSet {
         ParameterSet::builtin("ipcc-2006").unwrap()
+    }
+
+    // Every value of a set that anything is made with is reached, and none that is not there.
+    #[test]
+    fn origins_name_values_of_the_set() {
+        for (name, _) in BUILTIN {
+            let set = ParameterSet::builtin(name).unwrap();
+            let origins = set.origins();
+            let named: BTreeSet<&String> = origins.values().flat_map(|o| o.biomass.iter().chain(&o.others)).collect();
+            let there: BTreeSet<&String> = set.values().keys().collect();
+            assert!(!named.is_empty() && named.is_subset(&there), "{name}: {:?}", named.difference(&there));
+        }
+        let set = ParameterSet::builtin("cn-ar-cm-001").unwrap();
+        let larch = &set.origins()["groups/larch"];
+        assert_eq!(
+            (larch.form.as_str(), larch.biomass.as_slice()),
+            ("density", &["larch_d".to_owned(), "larch_bef".into()][..])
+        );
+        assert!(["larch_cf", "larch_r", "transfer_error"].iter().all(|id| larch.others.iter().any(|o| o == id)));
     }
 
     #[test]

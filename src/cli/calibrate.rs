@@ -1,5 +1,6 @@
 //! `lintan calibrate`.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 
@@ -160,11 +161,14 @@ fn tell(o: &Outcome, log: LogFormat) {
         if !o.refused.is_empty() {
             eprintln!("plots not used ({} of {}):", o.refused.len(), o.plots);
         }
-        for r in o.refused.iter().take(SHOWN) {
+        // Plots that share a fault, such as their id, share a message that names them all.
+        let mut told = BTreeSet::new();
+        let messages: Vec<_> = o.refused.iter().filter(|r| told.insert(&r.message)).collect();
+        for r in messages.iter().take(SHOWN) {
             eprintln!("  [{}] {}", r.reason.name(), r.message);
         }
-        if o.refused.len() > SHOWN {
-            eprintln!("  ... and {} more; --format json lists all", o.refused.len() - SHOWN);
+        if messages.len() > SHOWN {
+            eprintln!("  ... and {} more; --format json lists all", messages.len() - SHOWN);
         }
     }
     list_quarantined(&o.quarantined, "the JSON result", log);

@@ -72,6 +72,12 @@ impl Kind {
         }
     }
 
+    /// Whether growth of such a parcel may be credited: a control is what others are compared with, and on damaged land
+    /// growth makes good a loss.
+    pub fn is_creditable(self) -> bool {
+        matches!(self, Kind::CompensationBase | Kind::Reserve)
+    }
+
     fn parse(text: &str) -> Option<Kind> {
         let lower = text.to_lowercase();
         Kind::NAMES.iter().find(|(name, _)| *name == lower).map(|(_, kind)| *kind)

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use crate::carbon::index_model::ModelRecord;
 use crate::carbon::invariants::Invariants;
 use crate::detect::events::FalseAlarms;
 use crate::detect::{MapKind, Method};
@@ -105,6 +106,8 @@ pub struct Manifest {
     pub config_sha256: Sha256,
     /// Parameter set of the carbon figures.
     pub parameter_set: Option<serde_json::Value>,
+    /// The biomass model, where one is the method: what its file says, without the trees of a forest.
+    pub biomass_model: Option<ModelRecord>,
     /// Works that describe the methods that ran.
     pub citations: Vec<String>,
     /// Everything that was read.

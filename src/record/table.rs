@@ -517,9 +517,12 @@ pub fn totals_schema() -> SchemaRef {
         |name: &str, description: &str| field(name, DataType::Date32, true, "days since 1970-01-01", description);
     columnar::schema(vec![
         text("group", "all, or a kind of parcel"),
-        text("quantity", "stock or delta"),
-        maybe_day("period_start", "first day of the period of a delta; null for a stock"),
-        day("period_end", "last day of the period of a delta; the epoch of a stock"),
+        text(
+            "quantity",
+            "stock, delta, or creditable: what the named rule allows of the deltas, over the parcels of which it allows anything",
+        ),
+        maybe_day("period_start", "first day of the period of a delta or of what is creditable; null for a stock"),
+        day("period_end", "last day of that period; the epoch of a stock"),
         text("pool", "carbon pool; total is the sum of the configured pools"),
         field("parcels", DataType::UInt32, false, "1", "parcels that entered"),
         number("area_ha", "ha", "their area, ground that parcels share counted once"),
@@ -544,17 +547,20 @@ pub fn totals_schema() -> SchemaRef {
 pub fn totals(rows: &[Total]) -> Result<RecordBatch> {
     let c = |f: fn(&Spread) -> f64| floats(rows.iter().map(|r| f(&r.spread)));
     let co2e = |f: fn(&Spread) -> f64| floats(rows.iter().map(|r| f(&r.spread) * CO2_PER_C));
-    let start = |r: &Total| if let Quantity::Delta(start, _) = r.quantity { Some(days(start)) } else { None };
+    let start = |r: &Total| match r.quantity {
+        Quantity::Stock(..) => None,
+        Quantity::Delta(start, _) | Quantity::Creditable(start, _) => Some(days(start)),
+    };
     let end = |r: &Total| match r.quantity {
         Quantity::Stock(epoch, _) => epoch,
-        Quantity::Delta(_, end) => end,
+        Quantity::Delta(_, end) | Quantity::Creditable(_, end) => end,
     };
     let parcels = rows.iter().map(|r| u32::try_from(r.parcels).unwrap_or(u32::MAX));
     columnar::batch(
         &totals_schema(),
         vec![
             strings(rows.iter().map(|r| r.group.as_str())),
-            strings(rows.iter().map(|r| if start(r).is_some() { "delta" } else { "stock" })),
+            strings(rows.iter().map(|r| r.quantity.name())),
             Arc::new(Date32Array::from_iter(rows.iter().map(start))),
             dates(rows.iter().map(end)),
             strings(rows.iter().map(|r| if let Quantity::Stock(_, pool) = r.quantity { pool.name() } else { "total" })),
@@ -625,7 +631,8 @@ pub fn deltas_schema() -> SchemaRef {
         maybe(
             "creditable_t_co2e",
             "t",
-            "tonnes of CO2 equivalent that the scheme allows; null without a scheme, 0 for screening",
+            "tonnes of CO2 equivalent that the scheme allows; null without a scheme, 0 for screening and for parcels of kind \
+             reference or damaged",
         ),
         number("annual_t_co2e_per_ha", "t ha-1 year-1", "delta_t_co2e per year of 365.25 days and hectare"),
         maybe(

@@ -229,12 +229,15 @@ fn points_of_a_table_serve_and_bad_ones_are_told() {
         &[
             "line 66: plot out: found no scene whose raster covers it",
             "line 67: plot neg: found biomass -4",
-            "line 68: plot old: found no clear observation",
+            "line 68: plot old: found its year 2014, expected one for which there are scenes",
+            "scenes in the season 06-01 to 09-15 are of 2018 (2), 2020 (2)",
             "line 69: plot zero: found biomass 0, expected more for form exponential",
             "found the id `twice` 2 times (lines 70, 71)",
             "1 plots were not clear in the season of their year",
         ],
     );
+    // Both plots of the id are listed where a program reads, and the message that names them stands once for people.
+    assert_eq!(outcome.err.matches("found the id `twice`").count(), 1, "{}", outcome.err);
     let json = outcome.json();
     assert_eq!((json["used"].as_u64(), json["refused"].as_array().unwrap().len()), (Some(64), 6));
     assert!(json["validation"]["fitted"]["r2"].as_f64().unwrap() > 0.8, "{}", json["validation"]["fitted"]);
@@ -266,6 +269,85 @@ fn what_cannot_be_fitted_says_why() {
     run(few, &[]).expect(2, &["09-31"]);
     project.write("project.toml", &without_model());
     run(few, &[]).expect(2, &["`biomass.index_model`: found nothing", "add [biomass.index_model]"]);
+}
+
+// Plots of other years than the scenes are no matter of [scenes] start and end, which nobody set.
+#[test]
+fn plots_of_other_years_than_the_scenes_are_told_with_both() {
+    let project = Project::new(CONFIG);
+    DATES.iter().for_each(|date| project.add_scene(date));
+    let run = |years: [u32; 2]| {
+        let mut text = "plot_id,lon,lat,agb,year\n".to_owned();
+        (0..12).for_each(|i| {
+            let _ = writeln!(text, "p{i},22.15{i},45.205,{},{}", 50 + i, years[i % 2]);
+        });
+        project.write("plots.csv", &text);
+        let path = project.path("plots.csv");
+        project.lintan("calibrate", &["--plots", path.to_str().unwrap()])
+    };
+    let apart = run([2010, 2012]);
+    apart.expect(
+        2,
+        &[
+            "plots.csv",
+            "found plots of 2010 (6), 2012 (6)",
+            "scenes in the season 06-01 to 09-15 are of 2018 (2), 2020 (2)",
+            "expected scenes of the year of a plot, or of the year before or after it",
+            "add scenes of the plots' years",
+            "--date",
+        ],
+    );
+    assert!(!apart.err.contains("correct `start` and `end`"), "{}", apart.err);
+    // Where start and end do leave scenes out, that is said.
+    project.edit("project.toml", "paths = [\"scenes\"]", "paths = [\"scenes\"]\nend = \"2018-12-31\"");
+    run([2021, 2022]).expect(2, &["are of 2018 (2), 2 more are outside [scenes] start and end"]);
+}
+
+// A coefficient that somebody changed would stand beside errors and a validation that are not its own.
+#[test]
+fn a_model_that_was_edited_or_is_no_better_than_the_mean_is_not_passed_over() {
+    let (project, plots, seen) = observed();
+    let x = |i: usize, p: &Parcel| seen[&(p.id.clone().unwrap(), year(i))];
+    let agb: Vec<f64> = plots.iter().enumerate().map(|(i, p)| (TRUTH.0 + TRUTH.1 * x(i, p)).exp()).collect();
+    write_layer(&project, &plots, &agb);
+    calibrate(&project, &[]).expect(0, &[]);
+    project.parcels(&[Parcel::square("whole", 300.0, 400.0, 40.0)]);
+    project.edit("project.toml", "[output]", "[account]\nperiods = [[\"2018-07-15\", \"2020-07-15\"]]\n\n[output]");
+    let path = project.path("models/agb.toml");
+    let good = fs::read_to_string(&path).unwrap();
+    let status = || {
+        let (head, rows) = read_table(&project.out().join("tables/stocks.parquet"));
+        let at = |name: &str| head.iter().position(|h| h == name).unwrap();
+        (rows[0][at("status")].clone(), rows[0][at("flags")].clone())
+    };
+
+    let line = good.lines().find(|l| l.starts_with("coefficients")).unwrap();
+    fs::write(&path, good.replace(line, "coefficients = [2.5, 6.0]")).unwrap();
+    for command in ["check", "run"] {
+        project.lintan(command, &[]).expect(2, &["agb.toml", "was changed after the calibration", "lintan calibrate"]);
+    }
+    // Who approves it may write that down.
+    let approved = good.replace("approved_by = \"\"", "approved_by = \"Li\"");
+    fs::write(&path, approved.replace("approved_on = \"\"", "approved_on = \"2024-06-30\"")).unwrap();
+    project.run(&[]);
+    assert!(status().0 == "issuable" && !status().1.contains("model"), "{:?}", status());
+
+    // More is asked than any model gives.
+    project.edit("project.toml", "predictors = [\"ndmi\"]", "predictors = [\"ndmi\"]\nmin_r2 = 1.0");
+    project.run(&[]).expect(0, &["cross-validated R2 is", "screening only"]);
+    assert!(status().0 == "screening_only" && status().1.contains("weak_model"), "{:?}", status());
+    project.edit("project.toml", "\nmin_r2 = 1.0", "");
+
+    // Biomass that has nothing to do with the index.
+    let z = noise(64);
+    let agb: Vec<f64> = z.iter().map(|z| (4.0 + 0.5 * z).exp()).collect();
+    write_layer(&project, &plots, &agb);
+    let outcome = calibrate(&project, &["--format", "json"]);
+    let r2 = outcome.json()["validation"]["spatial"]["r2"].as_f64().unwrap();
+    assert!(r2 <= 0.0, "the noise of this test is to explain nothing: {r2}");
+    outcome.expect(0, &["the mean of the plots predicts as well as the model", "screening only (flag weak_model)"]);
+    project.run(&[]).expect(0, &["weak_model"]);
+    assert!(status().0 == "screening_only" && status().1.contains("weak_model"), "{:?}", status());
 }
 
 // Parcels of a single pixel each, and one of many: what the model says is the function of what the table shows.
