@@ -9,6 +9,7 @@ use std::time::Instant;
 use rayon::prelude::*;
 
 use crate::account::{self, Made, Tables, agb_rasters};
+use crate::carbon::ParameterSet;
 use crate::carbon::index_model::Model;
 use crate::config::{BiomassMethod, Settings};
 use crate::cube::part;
@@ -307,6 +308,25 @@ fn citations(settings: &Settings) -> Vec<String> {
     works.push("area: Karney 2013, Journal of Geodesy 87:43-55".into());
     if options.biomass.method().is_some() {
         works.push("errors: IPCC 2006 Guidelines, Volume 1, Chapter 3 (Monte Carlo); McKay, Beckman and Conover 1979, Technometrics 21:239-245".into());
+    }
+    if options.biomass.method().is_some() {
+        works.push("change of stock: IPCC 2006 Guidelines, Volume 4, Chapter 2, Equations 2.4 and 2.5".into());
+    }
+    if options.biomass.inventory.is_some() {
+        let origins = settings.parameters.as_ref().map(ParameterSet::origins).unwrap_or_default();
+        let forms: BTreeSet<&str> = origins.values().map(|o| o.form.as_str()).collect();
+        for (form, work) in [
+            ("expansion", "IPCC 2006 Guidelines, Volume 4, Chapter 2, Equation 2.8"),
+            ("linear", "Fang et al. 2001, Science 292:2320-2322"),
+            ("density", "AR-CM-001-V01 and Second National Communication of China"),
+        ] {
+            if forms.contains(form) {
+                works.push(format!("inventory: {work}"));
+            }
+        }
+    }
+    if let Some(scheme) = options.account.deduction {
+        works.push(format!("deduction {scheme}: {}", scheme.source()));
     }
     if options.biomass.index_model.is_some() {
         works.push("index_model: Duan 1983, Journal of the American Statistical Association 78:605-610".into());

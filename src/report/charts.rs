@@ -3,7 +3,7 @@
 
 use geo::{BoundingRect, Coord, MultiPolygon};
 
-use super::number::{decimals, fixed, signed, with_interval};
+use super::number::{column_decimals, decimals, fixed, half_width, interval, signed};
 use super::svg::{Anchor, Axis, GRID, INK, PALE, Svg, escape, round_step, shorten, text_width};
 use super::text::{self, Both, fill};
 
@@ -82,15 +82,10 @@ pub struct StockLine<'a> {
 
 /// Stock by parcel, with intervals: a point and a line for each date.
 pub fn stocks(dates: &[String], lines: &[StockLine]) -> String {
-    let figures: Vec<String> = lines
-        .iter()
-        .map(|l| {
-            l.at.iter().rev().flatten().next().map_or(String::new(), |(v, ci)| {
-                let (v, ci) = with_interval(*v, *ci, fixed);
-                format!("{v} {ci}")
-            })
-        })
-        .collect();
+    let last = || lines.iter().map(|l| l.at.iter().rev().flatten().next());
+    let d = column_decimals(last().flatten().map(|(_, ci)| half_width(*ci)));
+    let write = |(v, ci): &Bar| format!("{} {}", fixed(*v, d), interval(*ci, d, fixed));
+    let figures: Vec<String> = last().map(|bar| bar.map_or(String::new(), write)).collect();
     let row = ROW.max(5.5 * dates.len() as f64 + 6.0);
     let values = lines.iter().flat_map(|l| l.at.iter().flatten()).flat_map(|(v, ci)| [*v, ci.0, ci.1]);
     let mut rows = Rows::new(
@@ -149,12 +144,11 @@ pub fn waterfall(steps: &[Step], total: Option<Bar>) -> String {
             sum += step.delta;
         }
     }
+    let errors = steps.iter().filter_map(|s| s.ci90).chain(total.map(|t| t.1));
+    let d = column_decimals(errors.map(half_width));
     let write = |v: f64, ci: Option<(f64, f64)>| match ci {
-        Some(ci) => {
-            let (v, ci) = with_interval(v, ci, signed);
-            format!("{v} {ci}")
-        }
-        None => signed(v, decimals(v)),
+        Some(ci) => format!("{} {}", signed(v, d), interval(ci, d, signed)),
+        None => signed(v, d),
     };
     let mut figures: Vec<String> = steps.iter().map(|s| write(s.delta, s.ci90)).collect();
     figures.extend(total.map(|(v, ci)| write(v, Some(ci))));
@@ -360,9 +354,10 @@ pub fn map(name: &str, parcels: &[MapParcel], events: &[MapEvent]) -> Option<Str
     let width = class_width(parcels);
     let mut labels: Vec<(f64, f64, f64, f64)> = Vec::new();
     let mut names = Vec::new();
+    let d = column_decimals(parcels.iter().map(|p| half_width(p.ci90_per_ha)));
     for parcel in parcels {
         let rings = projection.rings(parcel.outline);
-        let (v, ci) = with_interval(parcel.per_ha, parcel.ci90_per_ha, signed);
+        let (v, ci) = (signed(parcel.per_ha, d), interval(parcel.ci90_per_ha, d, signed));
         let title = format!("{} {v} {ci} t CO₂e/ha", parcel.parcel_id);
         let colour = CLASSES[class_of(parcel.per_ha, width)];
         let (low, high) = extent(&rings);

@@ -6,6 +6,7 @@
 
 mod charts;
 mod number;
+mod origin;
 mod page;
 mod read;
 mod svg;
@@ -21,7 +22,7 @@ use crate::error::{Error, Result};
 use crate::files::write_bytes;
 use crate::units::Z90;
 use charts::{MapEvent, MapParcel, ShareLine, Step, StockLine};
-use number::{count, decimals, fixed, plain, signed, with_interval};
+use number::{column_decimals, count, decimals, fixed, half_width, interval, plain, signed};
 use page::{Head, Look, Page};
 use read::{Delta, Event, Run, Shares, Stock};
 use text::{Both, fill, words};
@@ -77,17 +78,18 @@ fn html(run: &Run) -> String {
     let mut page = Page::new(text::TITLE, run.configured("/project/name").unwrap_or("–"));
     page.paragraph(text::LEAD, &[]);
     page.paragraph(text::SIGN, &[]);
-    let letters = Letters::of(run);
+    let marks = Marks::of(run);
     what_was_run(&mut page, run);
     status(&mut page, run);
     totals(&mut page, run);
-    deltas(&mut page, run, &letters);
-    stocks(&mut page, run, &letters);
+    deltas(&mut page, run, &marks);
+    stocks(&mut page, run, &marks);
     events(&mut page, run);
     set_aside(&mut page, run);
     invariants(&mut page, run);
     errors(&mut page, run);
-    letters.explain(&mut page);
+    origin::section(&mut page, run);
+    marks.explain(&mut page);
     page.section(text::CITATIONS);
     page.list(run.record.citations.iter().map(String::as_str));
     files(&mut page, run);
@@ -250,13 +252,15 @@ fn totals(page: &mut Page, run: &Run) {
         Head::new(text::CI90, "t CO₂e", Look::Number),
         Head::new(text::RELATIVE, "%", Look::Number),
     ];
+    let in_c = column_decimals(run.totals.iter().map(|t| half_width(t.ci90_t_c)));
+    let in_co2e = column_decimals(run.totals.iter().map(|t| half_width(t.ci90_t_co2e)));
     let rows: Vec<_> = run
         .totals
         .iter()
         .map(|t| {
-            let write = if t.quantity == "delta" { signed } else { fixed };
-            let (c, ci_c) = with_interval(t.sum_t_c, t.ci90_t_c, write);
-            let (co2e, ci_co2e) = with_interval(t.sum_t_co2e, t.ci90_t_co2e, write);
+            let write = if t.quantity == "stock" { fixed } else { signed };
+            let (c, ci_c) = (write(t.sum_t_c, in_c), interval(t.ci90_t_c, in_c, write));
+            let (co2e, ci_co2e) = (write(t.sum_t_co2e, in_co2e), interval(t.ci90_t_co2e, in_co2e, write));
             let dates = t.period_start.map_or(t.period_end.to_string(), |s| format!("{s} – {}", t.period_end));
             vec![
                 Some(words(&t.group)),
@@ -275,6 +279,36 @@ fn totals(page: &mut Page, run: &Run) {
         .collect();
     page.table(&heads, &rows);
     page.paragraph(text::TOTALS_NOTE, &[]);
+    creditable(page, run);
+}
+
+/// What may be credited of all parcels together, by period. The sum with its interval is a row of the totals, which the
+/// draws of all parcels made: intervals of parcels are never added up here.
+fn creditable(page: &mut Page, run: &Run) {
+    let Some(scheme) = run.configured("/account/deduction") else { return };
+    page.open_box(false);
+    for period in periods(run) {
+        let [start, end] = period_text(period);
+        let of_period = || run.deltas.iter().filter(|d| d.period == period && d.not_creditable().is_none());
+        let parcels = of_period().filter(|d| d.creditable_t_co2e.is_some_and(|t| t > 0.0)).count();
+        let total = run.totals.iter().find(|t| {
+            t.group == "all"
+                && t.quantity == "creditable"
+                && (t.period_start, t.period_end) == (Some(period.0), period.1)
+        });
+        match total {
+            Some(t) => {
+                let d = column_decimals(std::iter::once(half_width(t.ci90_t_co2e)));
+                let (v, ci) = (fixed(t.sum_t_co2e, d), interval(t.ci90_t_co2e, d, fixed));
+                let [n, of] = [u64::from(t.parcels), of_period().count() as u64].map(count);
+                page.strong(text::CREDITABLE_TOTAL, &[&start, &end, scheme, &n, &of, &v, &ci]);
+            }
+            None if parcels == 0 => page.strong(text::CREDITABLE_NOTHING, &[&start, &end, scheme]),
+            None => page.strong(text::CREDITABLE_LACKING, &[&start, &end]),
+        }
+    }
+    page.paragraph(text::CREDITABLE_NOTE, &[]);
+    page.close_box();
 }
 
 /// The `n` parcels with the largest gains and the largest losses, by change from the largest gain down.
@@ -295,7 +329,7 @@ fn largest<'a>(deltas: &[&'a Delta], n: usize) -> Vec<&'a Delta> {
     sorted
 }
 
-fn deltas(page: &mut Page, run: &Run, letters: &Letters) {
+fn deltas(page: &mut Page, run: &Run, marks: &Marks) {
     page.section(text::DELTAS);
     let periods = periods(run);
     if periods.is_empty() {
@@ -312,7 +346,7 @@ fn deltas(page: &mut Page, run: &Run, letters: &Letters) {
         page.part(text::PERIOD, &[&start, &end]);
         waterfall(page, run, &of_period, *period);
         delta_map(page, run, &of_period, *period, number);
-        delta_table(page, &of_period, letters);
+        delta_table(page, &of_period, marks);
     }
     variance(page, run);
 }
@@ -383,7 +417,7 @@ fn event_map(page: &mut Page, run: &Run) {
     }
 }
 
-fn delta_table(page: &mut Page, deltas: &[&Delta], letters: &Letters) {
+fn delta_table(page: &mut Page, deltas: &[&Delta], marks: &Marks) {
     let shown = if deltas.len() > TABLE_ROWS { largest(deltas, TABLE_ROWS) } else { deltas.to_vec() };
     if shown.len() < deltas.len() {
         let [all, here, rest] = [deltas.len(), shown.len(), deltas.len() - shown.len()].map(|n| count(n as u64));
@@ -405,30 +439,37 @@ fn delta_table(page: &mut Page, deltas: &[&Delta], letters: &Letters) {
         Head::new(text::USE, "", Look::Short),
         Head::new(text::REMARKS, "", Look::Key),
     ];
+    let in_change = column_decimals(shown.iter().map(|d| half_width(d.ci90_t_co2e)));
+    let in_did = column_decimals(shown.iter().filter_map(|d| d.did_t_co2e).map(|(_, ci)| half_width(ci)));
     let rows: Vec<_> = shown
         .iter()
         .map(|d| {
-            let (v, ci) = with_interval(d.delta_t_co2e, d.ci90_t_co2e, signed);
-            let did = d.did_t_co2e.map(|(v, ci)| with_interval(v, ci, signed));
+            let credited = |t: f64| match d.not_creditable() {
+                Some(why) => format!("– {}", why.joined()),
+                None => fixed(t, in_change),
+            };
             vec![
                 Some(d.parcel_id.clone()),
                 d.kind.as_deref().map(words),
                 Some(fixed(d.area_ha, 2)),
-                Some(v),
-                Some(ci),
+                Some(signed(d.delta_t_co2e, in_change)),
+                Some(interval(d.ci90_t_co2e, in_change, signed)),
                 d.relative_uncertainty_percent.filter(|v| *v < MEANINGLESS_PERCENT).map(|v| fixed(v, 1)),
                 Some(signed(d.annual_t_co2e_per_ha, 2)),
                 d.disturbed_area_ha.map(|v| fixed(v, 2)),
-                did.map(|(v, ci)| format!("{v} {ci}")),
-                d.gain_loss_t_co2e.map(|v| signed(v, decimals(v))),
-                d.deduction_percent.map(|v| fixed(v, 1)),
-                d.creditable_t_co2e.map(|v| fixed(v, 1)),
+                d.did_t_co2e.map(|(v, ci)| format!("{} {}", signed(v, in_did), interval(ci, in_did, signed))),
+                d.gain_loss_t_co2e.map(|v| signed(v, in_change)),
+                d.deduction_percent.filter(|_| d.not_creditable().is_none()).map(|v| fixed(v, 1)),
+                d.creditable_t_co2e.map(credited),
                 Some(words(&d.status)),
-                letters.of_flags(&d.flags),
+                marks.of_flags(&d.flags),
             ]
         })
         .collect();
     page.table(&heads, &rows);
+    if shown.iter().any(|d| d.creditable_t_co2e.is_some() && d.not_creditable().is_some()) {
+        page.paragraph(text::NOT_CREDITABLE_NOTE, &[]);
+    }
 }
 
 /// Lowest, median and highest share of each part, over the rows that have one.
@@ -465,7 +506,7 @@ fn variance(page: &mut Page, run: &Run) {
     }
 }
 
-fn stocks(page: &mut Page, run: &Run, letters: &Letters) {
+fn stocks(page: &mut Page, run: &Run, marks: &Marks) {
     page.section(text::STOCKS);
     let mut parcels: BTreeMap<&str, Vec<&Stock>> = BTreeMap::new();
     for stock in &run.stocks {
@@ -522,6 +563,12 @@ fn stocks(page: &mut Page, run: &Run, letters: &Letters) {
         Head::new(text::USE, "", Look::Short),
         Head::new(text::REMARKS, "", Look::Key),
     ]);
+    let of_listed = || listed.iter().flat_map(|id| &parcels[id]);
+    let in_pool = |pool: &str| column_decimals(of_listed().filter(|s| s.pool == pool).map(|s| half_width(s.ci90_t_c)));
+    let of_pools: Vec<(&str, usize)> = pools.iter().map(|pool| (*pool, in_pool(pool))).collect();
+    let in_total = in_pool("total");
+    let totals = || of_listed().filter(|s| s.pool == "total");
+    let in_density = column_decimals(totals().map(|s| half_width(s.ci90_t_c) / s.area_ha));
     let mut rows = Vec::new();
     for stocks in listed.iter().map(|id| &parcels[id]) {
         let dates: BTreeSet<Date> = stocks.iter().map(|s| s.epoch).collect();
@@ -529,20 +576,16 @@ fn stocks(page: &mut Page, run: &Run, letters: &Letters) {
             let of = |pool: &str| stocks.iter().find(|s| s.epoch == date && s.pool == pool);
             let Some(any) = of("total").or_else(|| stocks.iter().find(|s| s.epoch == date)) else { continue };
             let mut row = vec![Some(any.parcel_id.clone()), Some(date.to_string()), Some(fixed(any.area_ha, 2))];
-            row.extend(pools.iter().map(|pool| {
-                of(pool).map(|s| {
-                    let (v, ci) = with_interval(s.stock_t_c, s.ci90_t_c, fixed);
-                    format!("{v} {ci}")
-                })
+            row.extend(of_pools.iter().map(|(pool, d)| {
+                of(pool).map(|s| format!("{} {}", fixed(s.stock_t_c, *d), interval(s.ci90_t_c, *d, fixed)))
             }));
-            let total = of("total").map(|s| with_interval(s.stock_t_c, s.ci90_t_c, fixed));
             row.extend([
-                total.clone().map(|t| t.0),
-                total.map(|t| t.1),
-                of("total").map(|s| fixed(s.density_t_c_per_ha, 1)),
+                of("total").map(|s| fixed(s.stock_t_c, in_total)),
+                of("total").map(|s| interval(s.ci90_t_c, in_total, fixed)),
+                of("total").map(|s| fixed(s.density_t_c_per_ha, in_density)),
                 Some(any.method.clone()),
                 Some(words(&any.status)),
-                letters.of_flags(&any.flags),
+                marks.of_flags(&any.flags),
             ]);
             rows.push(row);
         }
@@ -744,24 +787,22 @@ fn files(page: &mut Page, run: &Run) {
     page.table(&heads, &tables.iter().take(LISTED).map(row).collect::<Vec<_>>());
 }
 
-/// A letter for each remark that occurs, so that rows stay short, and how many rows carry it.
-struct Letters(BTreeMap<String, (String, u64, u64)>);
+/// The mark of each remark, so that rows stay short, and how many rows of changes and of stocks carry it. A remark has the
+/// same mark in every report; one that this version does not know stands with its name.
+struct Marks(BTreeMap<String, (u64, u64)>);
 
-impl Letters {
-    fn of(run: &Run) -> Letters {
-        let mut found: BTreeMap<String, (String, u64, u64)> = BTreeMap::new();
-        run.deltas.iter().flat_map(|d| &d.flags).for_each(|f| found.entry(f.clone()).or_default().1 += 1);
-        run.stocks.iter().flat_map(|s| &s.flags).for_each(|f| found.entry(f.clone()).or_default().2 += 1);
-        for (i, entry) in found.values_mut().enumerate() {
-            let letter = char::from(b'A' + (i % 26) as u8);
-            entry.0 = if i < 26 { letter.to_string() } else { format!("{letter}{}", i / 26) };
-        }
-        Letters(found)
+impl Marks {
+    fn of(run: &Run) -> Marks {
+        let mut found: BTreeMap<String, (u64, u64)> = BTreeMap::new();
+        run.deltas.iter().flat_map(|d| &d.flags).for_each(|f| found.entry(f.clone()).or_default().0 += 1);
+        run.stocks.iter().flat_map(|s| &s.flags).for_each(|f| found.entry(f.clone()).or_default().1 += 1);
+        Marks(found)
     }
 
     fn of_flags(&self, flags: &[String]) -> Option<String> {
-        let letters: Vec<&str> = flags.iter().filter_map(|f| Some(self.0.get(f)?.0.as_str())).collect();
-        (!letters.is_empty()).then(|| letters.join(" "))
+        let mut marks: Vec<&str> = flags.iter().map(|f| text::mark(f).unwrap_or(f)).collect();
+        marks.sort_unstable();
+        (!marks.is_empty()).then(|| marks.join(" "))
     }
 
     fn explain(&self, page: &mut Page) {
@@ -770,6 +811,7 @@ impl Letters {
             page.paragraph(text::NO_FLAGS, &[]);
             return;
         }
+        page.paragraph(text::FLAGS_NOTE, &[]);
         let heads = [
             Head::new(text::LETTER, "", Look::Key),
             Head::new(text::FLAG, "", Look::Key),
@@ -777,12 +819,14 @@ impl Letters {
             Head::new(text::IN_DELTAS, "", Look::Number),
             Head::new(text::IN_STOCKS, "", Look::Number),
         ];
-        let rows: Vec<_> = self
-            .0
-            .iter()
-            .map(|(name, (letter, deltas, stocks))| {
+        let mut found: Vec<(&str, &String, (u64, u64))> =
+            self.0.iter().map(|(name, n)| (text::mark(name).unwrap_or("–"), name, *n)).collect();
+        found.sort_unstable();
+        let rows: Vec<_> = found
+            .into_iter()
+            .map(|(mark, name, (deltas, stocks))| {
                 let meaning = text::flag(name).unwrap_or(text::UNKNOWN).joined();
-                [letter.clone(), name.clone(), meaning, count(*deltas), count(*stocks)].map(Some).to_vec()
+                [mark.to_owned(), name.clone(), meaning, count(deltas), count(stocks)].map(Some).to_vec()
             })
             .collect();
         page.table(&heads, &rows);

@@ -1,4 +1,6 @@
-//! Numbers for the eye: as many decimals as the uncertainty deserves, thousands apart, a real minus sign.
+//! Numbers for the eye: in a column as many decimals as its uncertainty deserves, thousands apart, a real minus sign.
+
+use crate::units::Z90;
 
 /// Decimals that show three digits of a size, one at least and six at most.
 pub fn decimals(size: f64) -> usize {
@@ -40,6 +42,24 @@ pub fn signed(v: f64, decimals: usize) -> String {
     if positive { format!("+{text}") } else { text }
 }
 
+/// Decimals of a whole column, from the half-widths of the 90 % intervals of what stands in it: two significant digits of the
+/// median standard error and at least one of the smallest, four decimals at most. Without an error, two.
+pub fn column_decimals(half_widths: impl Iterator<Item = f64>) -> usize {
+    let mut errors: Vec<f64> = half_widths.map(|h| h.abs() / Z90).filter(|e| e.is_finite() && *e > 0.0).collect();
+    errors.sort_by(f64::total_cmp);
+    let digit = |e: f64| -e.log10().floor();
+    match errors.first() {
+        // Of the lower median, which has more decimals.
+        Some(least) => (digit(errors[(errors.len() - 1) / 2]) + 1.0).max(digit(*least)).clamp(0.0, 4.0) as usize,
+        None => 2,
+    }
+}
+
+/// Half of an interval.
+pub fn half_width((low, high): (f64, f64)) -> f64 {
+    (high - low) / 2.0
+}
+
 /// A number with three digits.
 pub fn plain(v: f64) -> String {
     fixed(v, decimals(v))
@@ -50,11 +70,9 @@ pub fn count(n: u64) -> String {
     fixed(n as f64, 0)
 }
 
-/// An estimate and its interval, with the decimals that the width of the interval deserves.
-pub fn with_interval(v: f64, (low, high): (f64, f64), write: fn(f64, usize) -> String) -> (String, String) {
-    let width = (high - low) / 2.0;
-    let d = decimals(if width > 0.0 { width } else { v });
-    (write(v, d), format!("[{}; {}]", write(low, d), write(high, d)))
+/// An interval with the decimals of its column.
+pub fn interval((low, high): (f64, f64), decimals: usize, write: fn(f64, usize) -> String) -> String {
+    format!("[{}; {}]", write(low, decimals), write(high, decimals))
 }
 
 #[cfg(test)]
@@ -67,8 +85,16 @@ mod tests {
         assert_eq!(fixed(-1_234_567.89, 1), "−1,234,567.9");
         assert_eq!((fixed(-0.04, 1), signed(0.04, 1)), ("0.0".to_owned(), "0.0".to_owned()));
         assert_eq!((signed(3.0, 0), count(999), count(1000)), ("+3".to_owned(), "999".to_owned(), "1,000".to_owned()));
-        assert_eq!(with_interval(1.256, (-16.62, 21.13), signed), ("+1.3".to_owned(), "[−16.6; +21.1]".to_owned()));
-        assert_eq!(with_interval(2.0, (2.0, 2.0), fixed), ("2.00".to_owned(), "[2.00; 2.00]".to_owned()));
+        assert_eq!(interval((-16.62, 21.13), 1, signed), "[−16.6; +21.1]");
         assert_eq!(fixed(f64::NAN, 1), "–");
+    }
+
+    #[test]
+    fn a_column_has_the_decimals_of_its_standard_errors() {
+        let of = |errors: &[f64]| column_decimals(errors.iter().map(|e| e * Z90));
+        assert_eq!([of(&[350.0]), of(&[35.0]), of(&[3.5]), of(&[0.35]), of(&[0.035])], [0, 0, 1, 2, 3]);
+        // The median decides, unless the smallest error would not show.
+        assert_eq!([of(&[20.0, 30.0, 9.0]), of(&[20.0, 30.0, 0.4]), of(&[3.0, 3.0, 0.02])], [0, 1, 2]);
+        assert_eq!([of(&[1e-9]), of(&[]), of(&[0.0, f64::NAN])], [4, 2, 2]);
     }
 }

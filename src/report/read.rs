@@ -8,7 +8,9 @@ use geo::MultiPolygon;
 use jiff::civil::Date;
 use serde::Deserialize;
 
+use crate::carbon::index_model::ModelRecord;
 use crate::carbon::invariants::Check;
+use crate::carbon::{Origin, Parameter};
 use crate::columnar::{Reader, column};
 use crate::detect::events::FalseAlarms;
 use crate::digest::Sha256;
@@ -16,6 +18,8 @@ use crate::error::{Error, Result};
 use crate::gdal_io::outline_from_wkb;
 use crate::record::manifest::{DrawRecord, Input, Table};
 use crate::units::date_of;
+
+use super::text::{self, Both};
 
 /// What the report needs of the record. Reasons and topics are text, so that a record with one more of them can be read.
 #[derive(Debug, Deserialize)]
@@ -27,6 +31,8 @@ pub struct Record {
     pub configuration: serde_json::Value,
     pub config_sha256: Sha256,
     pub parameter_set: Option<ParameterSet>,
+    #[serde(default)]
+    pub biomass_model: Option<ModelRecord>,
     pub citations: Vec<String>,
     pub inputs: Vec<Input>,
     pub scenes: Vec<Scene>,
@@ -49,6 +55,11 @@ pub struct ParameterSet {
     pub sha256: String,
     pub approved_by: Option<String>,
     pub approved_on: Option<String>,
+    /// Which values make the figures of what; of an earlier version, none.
+    #[serde(default)]
+    pub origins: BTreeMap<String, Origin>,
+    #[serde(default)]
+    pub values: BTreeMap<String, Parameter>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -109,6 +120,8 @@ pub struct Delta {
     pub kind: Option<String>,
     pub period: (Date, Date),
     pub area_ha: f64,
+    pub stock_t_c: (f64, f64),
+    pub delta_t_c: f64,
     pub delta_t_co2e: f64,
     pub ci90_t_co2e: (f64, f64),
     pub relative_uncertainty_percent: Option<f64>,
@@ -127,6 +140,11 @@ pub struct Delta {
 }
 
 impl Delta {
+    /// Why growth of such a parcel is never credited, if it is not.
+    pub fn not_creditable(&self) -> Option<Both> {
+        self.kind.as_deref().and_then(text::not_creditable)
+    }
+
     /// Whether its 90 % interval holds zero: no change is shown then.
     pub fn may_be_zero(&self) -> bool {
         self.ci90_t_co2e.0 <= 0.0 && self.ci90_t_co2e.1 >= 0.0
@@ -139,6 +157,8 @@ pub struct Stock {
     pub epoch: Date,
     pub pool: String,
     pub method: String,
+    /// Method, set or model, and forest type or group of species.
+    pub model_id: String,
     pub area_ha: f64,
     pub density_t_c_per_ha: f64,
     pub stock_t_c: f64,
@@ -319,6 +339,7 @@ impl Batch<'_> {
         let (start, end): (&Date32Array, &Date32Array) = (self.of("period_start")?, self.of("period_end")?);
         let (area, delta, annual) = (number("area_ha")?, number("delta_t_co2e")?, number("annual_t_co2e_per_ha")?);
         let ci = self.pair("ci90_lower_t_co2e", "ci90_upper_t_co2e")?;
+        let (stock, delta_t_c) = (self.pair("stock_start_t_c", "stock_end_t_c")?, number("delta_t_c")?);
         let [did, did_low, did_high] =
             ["did_t_co2e", "did_ci90_lower_t_co2e", "did_ci90_upper_t_co2e"].map(|n| self.maybe(n));
         let [relative, deduction, creditable, disturbed, gain_loss] = [
@@ -335,6 +356,8 @@ impl Batch<'_> {
                 kind: kind.is_valid(i).then(|| kind.value(i).to_owned()),
                 period: (date_of(start.value(i)), date_of(end.value(i))),
                 area_ha: area.value(i),
+                stock_t_c: stock(i),
+                delta_t_c: delta_t_c.value(i),
                 delta_t_co2e: delta.value(i),
                 ci90_t_co2e: ci(i),
                 relative_uncertainty_percent: relative(i),
@@ -357,6 +380,7 @@ impl Batch<'_> {
         let text = |name: &str| self.of::<StringArray>(name);
         let number = |name: &str| self.of::<Float64Array>(name);
         let (id, pool, method, status) = (text("parcel_id")?, text("pool")?, text("method")?, text("status")?);
+        let model_id = text("model_id")?;
         let epoch: &Date32Array = self.of("epoch")?;
         let (area, density, stock) = (number("area_ha")?, number("density_t_c_per_ha")?, number("stock_t_c")?);
         let ci = self.pair("ci90_lower_t_c", "ci90_upper_t_c")?;
@@ -366,6 +390,7 @@ impl Batch<'_> {
                 epoch: date_of(epoch.value(i)),
                 pool: pool.value(i).to_owned(),
                 method: method.value(i).to_owned(),
+                model_id: model_id.value(i).to_owned(),
                 area_ha: area.value(i),
                 density_t_c_per_ha: density.value(i),
                 stock_t_c: stock.value(i),

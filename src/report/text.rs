@@ -37,8 +37,8 @@ pub const LEAD: Both = both(
     "lintan reads satellite images over forest parcels and tells for each parcel what they saw: dates, areas and outlines of forest losses, carbon stocks, and carbon change with its uncertainty. This report sums up one run. Every figure comes from the tables of that run; its record run.json lists all inputs, settings and outputs with their SHA-256 digests, by which they can be checked and computed again.",
 );
 pub const SIGN: Both = both(
-    "碳变化以增加为正、损失为负。区间均为 90 % 区间：在所述误差来源之内，真值有 90 % 的可能落在其中。t 为吨；t C 为吨碳；t CO₂e 为吨二氧化碳当量（碳 × 44/12）；ha 为公顷（1 ha = 15 亩）。表中“–”表示没有该值。",
-    "Of carbon change, growth is positive and loss negative. Intervals are 90 % intervals: as far as the stated sources of error go, the true value lies within with a probability of 90 %. t is the tonne; t C tonnes of carbon; t CO₂e tonnes of carbon dioxide equivalent (carbon × 44/12); ha the hectare (15 mu). A dash means: no value.",
+    "碳变化以增加为正、损失为负。区间均为 90 % 区间：在所述误差来源之内，真值有 90 % 的可能落在其中。每列数字的小数位数相同，由该列的标准误决定（标准误中位数取两位有效数字）。t 为吨；t C 为吨碳；t CO₂e 为吨二氧化碳当量（碳 × 44/12）；ha 为公顷（1 ha = 15 亩）。表中“–”表示没有该值。",
+    "Of carbon change, growth is positive and loss negative. Intervals are 90 % intervals: as far as the stated sources of error go, the true value lies within with a probability of 90 %. A column has one number of decimals, by its standard errors (two significant digits of their median). t is the tonne; t C tonnes of carbon; t CO₂e tonnes of carbon dioxide equivalent (carbon × 44/12); ha the hectare (15 mu). A dash means: no value.",
 );
 
 pub const RUN: Both = both("一、运行内容", "1. What was run");
@@ -50,10 +50,11 @@ pub const EVENTS: Both = both("六、扰动", "6. Disturbances");
 pub const ASIDE: Both = both("七、未纳入的地块和影像及其原因", "7. What was set aside, and why");
 pub const INVARIANTS: Both = both("八、数字的自洽检查", "8. Checks that the figures must pass");
 pub const ERRORS: Both = both("九、误差如何传递", "9. How errors were propagated");
-pub const FLAGS: Both = both("十、备注代码", "10. Remarks by letter");
-pub const CITATIONS: Both = both("十一、方法文献", "11. Works that describe the methods");
-pub const INPUTS: Both = both("十二、输入与输出文件", "12. Input and output files");
-pub const LIMITS: Both = both("十三、局限", "13. Limits");
+pub const ORIGINS: Both = both("十、碳数字的方法与来源", "10. Method and source of the carbon figures");
+pub const FLAGS: Both = both("十一、备注代码", "11. Remarks by letter");
+pub const CITATIONS: Both = both("十二、方法文献", "12. Works that describe the methods");
+pub const INPUTS: Both = both("十三、输入与输出文件", "13. Input and output files");
+pub const LIMITS: Both = both("十四、局限", "14. Limits");
 
 pub const PROJECT: Both = both("项目", "project");
 pub const PERIODS: Both = both("核算期", "periods");
@@ -126,6 +127,27 @@ pub const RELATIVE: Both = both("相对不确定性（90 %）", "relative uncert
 pub const TOTALS_NOTE: Both = both(
     "地块之间共有的误差（参数、模型）完全相加，各自的误差相互抵消，因此合计的区间不等于各地块区间之和。两个地块共有的土地只计一次。相对不确定性为 90 % 区间半宽与合计大小之比。",
     "Errors that parcels share (parameters, models) add up in full and those of their own cancel, so the interval of a total is not the sum of the parcels' intervals. Ground that two parcels share counts once. Relative uncertainty is half of the 90 % interval over the size of the sum.",
+);
+
+pub const CREDITABLE_TOTAL: Both = both(
+    "{} 至 {} 可计入量合计（扣减规则 {}）：可计入的 {} 个地块（共有 {} 个地块的类别允许计入）合计 {} t CO₂e，90 % 区间 {}。",
+    "Creditable in total, {} to {} (deduction scheme {}): {} parcels of {} whose kind may be credited, {} t CO₂e, 90 % interval {}.",
+);
+pub const CREDITABLE_NOTHING: Both = both(
+    "{} 至 {} 可计入量合计（扣减规则 {}）：0 t CO₂e，没有任何地块可以计入。",
+    "Creditable in total, {} to {} (deduction scheme {}): 0 t CO₂e; nothing may be credited of any parcel.",
+);
+pub const CREDITABLE_LACKING: Both = both(
+    "{} 至 {}：该次运行的 tables/totals.parquet 没有可计入量合计（由较早版本生成）。各地块的区间不能相加，因此这里不给出合计；请重新运行。",
+    "{} to {}: tables/totals.parquet of this run has no total of what is creditable (it is of an earlier version). Intervals of parcels cannot be added up, so no total is given; run again.",
+);
+pub const CREDITABLE_NOTE: Both = both(
+    "合计是各地块可计入量之和，每个地块先按其自身的不确定性扣减；共有的土地只计一次。区间是扣减后变化量的 90 % 区间，由各地块共同的抽取结果相加得出，包含地块之间的相关。对照地块和受损地块、仅供筛查的数字、损失以及超过规则允许不确定性的数字不计入。",
+    "The total is the sum of what may be credited of each parcel, each deducted by its own uncertainty first; ground that parcels share counts once. The interval is that of the changes after deduction, made by adding up the draws that the parcels share, so it holds their correlation. Controls and damaged parcels, figures for screening only, losses, and figures more uncertain than the rule allows do not enter.",
+);
+pub const NOT_CREDITABLE_NOTE: Both = both(
+    "“– 对照”：对照地块用于比较，其增长不计入。“– 受损”：受损地块上的增长只是弥补损失，不计入。",
+    "“– control”: a reference parcel is what others are compared with; its growth is not credited. “– loss”: growth on damaged land makes good a loss and is not credited.",
 );
 
 pub const PARCEL: Both = both("地块", "parcel");
@@ -268,6 +290,158 @@ pub const ALGORITHM: Both = both("算法", "algorithm");
 pub const SEED: Both = both("种子", "seed");
 pub const DRAWS: Both = both("抽取次数", "draws");
 
+pub const ORIGIN_STOCK: Both = both("储量的方法", "Stocks");
+pub const ORIGIN_MODEL: Both = both("生物量模型及其检验", "The biomass model and its validation");
+pub const ORIGIN_PARAMETERS: Both = both("参数", "Parameters");
+pub const ORIGIN_CHANGE: Both = both("碳变化的方法", "Changes");
+pub const ORIGIN_DEDUCTION: Both = both("不确定性扣减", "Deduction for uncertainty");
+pub const ORIGIN_ERRORS: Both = both("区间的方法", "Intervals");
+
+/// How the stocks of a method are made, and who says so.
+pub fn formula(method: &str, form: &str) -> Both {
+    match (method, form) {
+        ("tier1_cover", _) => both(
+            "tier1_cover：碳储量 = 面积 × D × c × CF × (1 + R)。D：全覆盖森林的默认地上生物量；c = (指数 − index_bare) / (index_full − index_bare)，截取到 0 至 1（Gutman and Ignatov 1998, International Journal of Remote Sensing 19:1533–1543）；CF：含碳率；R：根茎比。来源：IPCC 2006 指南第 4 卷第 2、4 章，第一层级。",
+            "tier1_cover: stock = area × D × c × CF × (1 + R). D: default aboveground biomass of full cover; c = (index − index_bare) / (index_full − index_bare), cut to 0 to 1 (Gutman and Ignatov 1998, International Journal of Remote Sensing 19:1533–1543); CF: carbon fraction; R: root-to-shoot ratio. Source: IPCC 2006 Guidelines, Volume 4, Chapters 2 and 4, Tier 1.",
+        ),
+        ("inventory", "expansion") => both(
+            "inventory：碳储量 = 面积 × V(t) × BCEF × (1 + R) × CF × 转移误差 × 保留比例（IPCC 2006 指南第 4 卷第 2 章公式 2.8）。V(t)：调查蓄积按所述生长量推算到该日期；BCEF：生物量转换与扩展系数，按蓄积分级；R：根茎比；CF：含碳率；保留比例：卫星所见未损失的份额。",
+            "inventory: stock = area × V(t) × BCEF × (1 + R) × CF × transfer × retained (IPCC 2006 Guidelines, Volume 4, Chapter 2, Equation 2.8). V(t): growing stock of the survey, grown to the date as stated; BCEF: biomass conversion and expansion factor, by class of growing stock; R: root-to-shoot ratio; CF: carbon fraction; retained: the share that the satellite saw standing.",
+        ),
+        ("inventory", "linear") => both(
+            "inventory：碳储量 = 面积 × (a V(t) + b) × CF × 转移误差 × 保留比例（方精云等 Fang et al. 2001, Science 292:2320–2322）。a V + b 已包含根，R 只用于把总量分为地上和地下。V(t)：调查蓄积按所述生长量推算到该日期；保留比例：卫星所见未损失的份额。",
+            "inventory: stock = area × (a V(t) + b) × CF × transfer × retained (Fang et al. 2001, Science 292:2320–2322). a V + b has the roots in it; R only splits it. V(t): growing stock of the survey, grown to the date as stated; retained: the share that the satellite saw standing.",
+        ),
+        ("inventory", "density") => both(
+            "inventory：碳储量 = 面积 × V(t) × D × BEF × (1 + R) × CF × 转移误差 × 保留比例（AR-CM-001-V01《碳汇造林项目方法学》和第二次国家信息通报的参数）。D：基本木材密度；BEF：生物量扩展系数；R：根茎比；CF：含碳率；V(t)：调查蓄积按所述生长量推算到该日期；保留比例：卫星所见未损失的份额。",
+            "inventory: stock = area × V(t) × D × BEF × (1 + R) × CF × transfer × retained (AR-CM-001-V01 and the parameters of the Second National Communication of China). D: basic wood density; BEF: biomass expansion factor; R: root-to-shoot ratio; CF: carbon fraction; V(t): growing stock of the survey, grown to the date as stated; retained: the share that the satellite saw standing.",
+        ),
+        ("index_model", _) => both(
+            "index_model：碳储量 = 面积 × AGB × CF × (1 + R)。AGB：由植被指数预测的地上生物量在地块像元上的加权平均，模型由本项目的样地拟合，见下；CF、R：参数集。",
+            "index_model: stock = area × AGB × CF × (1 + R). AGB: weighted mean over the parcel's pixels of the aboveground biomass that a model predicts from vegetation indices; the model was fitted to field plots, see below. CF and R: parameter set.",
+        ),
+        ("agb_map", _) => both(
+            "agb_map：碳储量 = 面积 × AGB × CF × (1 + R) × 保留比例。AGB：外部生物量图在地块精确足迹上的加权平均，误差取自其误差图并考虑空间相关；图的文件和来源见设置；CF、R：参数集。",
+            "agb_map: stock = area × AGB × CF × (1 + R) × retained. AGB: mean of an external biomass map over the exact footprint of the parcel, with the errors of its map of errors, correlated over distance; files and origin of the map stand in the settings. CF and R: parameter set.",
+        ),
+        _ => UNKNOWN,
+    }
+}
+
+pub const METHOD_SETTINGS: Both = both("[biomass.{}] 的设置：", "Settings of [biomass.{}]:");
+pub const MODEL_NAME: Both = both("模型", "model");
+pub const MODEL_FILE: Both = both("模型文件", "model file");
+pub const MODEL_DIGEST: Both = both("模型文件的 SHA-256", "SHA-256 of the file");
+pub const MODEL_APPROVED: Both = both("模型批准", "approval of the model");
+pub const MODEL_FORM: Both = both("公式", "formula");
+pub const MODEL_SEASON: Both = both("生长季", "season");
+pub const MODEL_PLOTS: Both = both("样地", "plots");
+pub const PLOTS_USED: Both = both("使用 {} 个，未用 {} 个，{} 至 {} 年", "{} used, {} not used, of {} to {}");
+pub const MODEL_PLOTS_DIGEST: Both = both("样地文件的 SHA-256", "SHA-256 of the plots");
+pub const MODEL_SENSORS: Both = both("卫星和像元", "sensors, pixel");
+pub const MODEL_AREA: Both = both("样地范围（西、南、东、北，°）", "area of the plots (W, S, E, N, °)");
+pub const MODEL_BIOMASS: Both = both("样地生物量：平均 / 最大", "biomass of the plots: mean / largest");
+pub const MODEL_S2: Both = both("ln AGB 的残差方差", "residual variance of ln AGB");
+pub const MODEL_COEFFICIENTS: Both = both("系数 ± 标准误", "coefficients ± standard error");
+pub const MODEL_CORRECTION: Both = both("对数偏差校正", "correction of the logarithm's bias");
+pub const VALIDATION_NOTE: Both = both(
+    "检验。只有留出样地的检验（交叉验证）说明模型在没有样地之处的表现；按地块块状留出（空间交叉验证）优先，随机留出偏乐观。R² ≤ 0 表示不比样地平均值更准。TRE：总体相对误差；MPE：平均预估误差（95 %）。",
+    "Validation. Only plots that were left out (cross-validation) tell what the model does where there is no plot: blocks of land left out in turn (spatial) come first, plots at random are optimistic. R² of 0 or less: no better than the plots' mean. TRE: total relative error; MPE: mean prediction error (95 %).",
+);
+pub const VALIDATION: Both = both("检验方式", "validation");
+pub const CROSS_SPATIAL: Both =
+    both("空间交叉验证（依次留出地块块）", "spatial cross-validation (blocks of land left out)");
+pub const CROSS_RANDOM: Both = both("随机交叉验证（依次随机留出样地）", "random cross-validation (plots left out)");
+pub const CROSS_FITTED: Both = both("参与拟合的样地（不是独立检验）", "plots fitted to (no independent test)");
+pub const NO_CROSS_VALIDATION: Both = both(
+    "该模型没有交叉验证：样地太少或太集中。",
+    "The model has no cross-validation: too few plots, or too close together.",
+);
+pub const MODEL_N: Both = both("样地数", "plots");
+pub const FOLDS: Both = both("折数", "folds");
+pub const BLOCK: Both = both("块边长", "block");
+pub const R2: Both = both("R²", "R²");
+pub const RMSE: Both = both("均方根误差", "RMSE");
+pub const BIAS: Both = both("偏差", "bias");
+pub const MAE: Both = both("平均绝对误差", "MAE");
+pub const TRE: Both = both("总体相对误差", "TRE");
+pub const MPE: Both = both("平均预估误差", "MPE");
+pub const RANGES_NOTE: Both = both(
+    "拟合范围：预测因子在样地上的取值。生物量高的一侧超过 5 % 或 95 % 分位数时按该分位数计（saturated），另一侧超出最小或最大值时按其计（extrapolated）。",
+    "Calibration range: what the plots have. Where biomass is high a predictor is cut at the 5 % or 95 % percentile (saturated), on the other side at the smallest or largest value (extrapolated).",
+);
+pub const PREDICTOR: Both = both("预测因子", "predictor");
+pub const MIN: Both = both("最小", "smallest");
+pub const P5: Both = both("5 % 分位数", "5 %");
+pub const P95: Both = both("95 % 分位数", "95 %");
+pub const MAX: Both = both("最大", "largest");
+pub const PARAMETERS_NOTE: Both = both(
+    "本次运行的储量所用的参数集数值，原样列出。按级取值的表（如 BCEF、根茎比）列出全部各级，每个地块只用其中一级。",
+    "Values of the set that the stocks of this run were made with, as they stand in it. Of a table by class (BCEF, root-to-shoot ratio) every class is listed; a parcel uses one of them.",
+);
+pub const PARAMETERS_LACKING: Both = both(
+    "该次运行的 run.json 没有列出所用数值（由较早版本生成）；见上述 SHA-256 的参数集文件。",
+    "run.json of this run does not list the values that were used (it is of an earlier version); they stand in the set with the SHA-256 above.",
+);
+pub const VALUE_ID: Both = both("编号", "id");
+pub const VALUE: Both = both("数值", "value");
+pub const UNIT: Both = both("单位", "unit");
+pub const SPREAD: Both = both("范围或变异系数", "range or cv");
+pub const EXACT: Both = both("按精确值计", "taken as exact");
+pub const SOURCE: Both = both("来源", "source");
+pub const CONFIDENCE: Both = both("核对情况", "checked");
+pub const CONFIDENCE_V: Both = both("已在所列来源中核对", "seen in the source");
+pub const CONFIDENCE_K: Both =
+    both("凭记忆引自文献，批准前须核对", "recalled from the source; compare before approval");
+pub const USED_FOR: Both = both("用于", "used for");
+pub const FORMULA_CHANGE: Both = both(
+    "储量差法：碳变化 = 期末储量 − 期初储量，同一多边形（IPCC 2006 指南第 4 卷第 2 章公式 2.5）；t CO₂e = t C × 44/12；每年按 365.25 天。",
+    "Stock difference: change = stock at the end − stock at the start, on one polygon (IPCC 2006 Guidelines, Volume 4, Chapter 2, Equation 2.5); t CO₂e = t C × 44/12; a year has 365.25 days.",
+);
+pub const FORMULA_GAIN_LOSS: Both = both(
+    "增减法（并列给出）：碳变化 = 增加 − 损失（IPCC 2006 指南第 4 卷第 2 章公式 2.4、2.7、2.9、2.10、2.14）。",
+    "Gain and loss (beside it): change = gain − loss (IPCC 2006 Guidelines, Volume 4, Chapter 2, Equations 2.4, 2.7, 2.9, 2.10, 2.14).",
+);
+pub const FORMULA_CONTROL: Both = both(
+    "超出对照的变化 = 地块的变化 − 面积 × 附近对照地块每公顷变化的平均值（双重差分）。",
+    "Change beyond the reference = change of the parcel − area × mean change per hectare of the reference parcels nearby (difference in differences).",
+);
+pub const DEDUCTION_RULE: Both = both(
+    "扣减规则 {}，来源：{}。U 为 90 % 区间半宽占变化量的百分比，扣减也以变化量的百分比计：",
+    "Deduction scheme {}; source: {}. U is half of the 90 % interval in percent of the change, and so is the deduction:",
+);
+pub const DEDUCTION_NOTE: Both = both(
+    "“—”表示不确定性超出规则的允许范围，须增加样地。该规则凭记忆引自方案文本，签发前须由负责人与官方文本核对。扣减只减少增长，从不用于损失；不含非持久性缓冲。",
+    "A dash: more uncertain than the rule accepts, measure more plots. The rule is recalled from the scheme's text; whoever is responsible compares it with the official text before anything is issued. A deduction makes growth smaller and never applies to a loss; a non-permanence buffer is not in it.",
+);
+pub const WORKED: Both = both("算例：地块 {}，{} 至 {}。", "Worked for one parcel: {}, {} to {}.");
+pub const NOTHING_WORKED: Both = both(
+    "没有类别允许计入的地块，因此没有算例。",
+    "No parcel is of a kind that may be credited, so there is nothing to work through.",
+);
+pub const ZERO_SCREENING: Both =
+    both("可计入量为 0 t CO₂e：该数字的地位是 {}。", "Creditable: 0 t CO₂e, because the figure is {}.");
+pub const ZERO_LOSS: Both =
+    both("可计入量为 0 t CO₂e：没有增长。", "Creditable: 0 t CO₂e, because there is no growth.");
+pub const ZERO_UNCERTAIN: Both = both(
+    "可计入量为 0 t CO₂e：不确定性超出规则的允许范围。",
+    "Creditable: 0 t CO₂e, because the change is more uncertain than the rule accepts.",
+);
+pub const ZERO_SATURATED: Both = both(
+    "可计入量为 0 t CO₂e：期初或期末植被指数饱和，增长看不到。",
+    "Creditable: 0 t CO₂e, because the index is saturated at the start or the end.",
+);
+pub const ZERO_DEDUCTED: Both =
+    both("可计入量为 0 t CO₂e：全部被扣减。", "Creditable: 0 t CO₂e, because all of it is deducted.");
+pub const FORMULA_ERRORS: Both = both(
+    "蒙特卡洛模拟，每个误差来源抽取 {} 次，种子 {}，算法 {}（IPCC 2006 指南第 1 卷第 3 章，方法 2；拉丁超立方抽样：McKay, Beckman and Conover 1979, Technometrics 21:239–245）。90 % 区间为抽取结果的第 5 至第 95 百分位数。",
+    "Monte Carlo simulation with {} draws of each source of error, seed {}, algorithm {} (IPCC 2006 Guidelines, Volume 1, Chapter 3, Approach 2; Latin hypercube: McKay, Beckman and Conover 1979, Technometrics 21:239–245). The 90 % interval goes from the 5th to the 95th percentile of the draws.",
+);
+
+pub const FLAGS_NOTE: Both = both(
+    "同一备注在所有报告中使用同一代码，因此各报告可以对照。",
+    "A remark has the same letter in every report, so that reports can be compared.",
+);
 pub const LETTER: Both = both("代码", "letter");
 pub const FLAG: Both = both("名称", "name");
 pub const MEANING: Both = both("含义", "meaning");
@@ -339,6 +513,49 @@ pub fn method_limit(method: &str) -> Option<Both> {
     })
 }
 
+/// Marks of the remarks. They are the same in every report: a new remark gets the next letter, and the letter of one that is
+/// no more is never given again.
+const MARKS: [(&str, &str); 24] = [
+    ("tier1", "A"),
+    ("few_observations", "B"),
+    ("unapproved_parameters", "C"),
+    ("saturated", "D"),
+    ("extrapolated", "E"),
+    ("more_plots_needed", "F"),
+    ("not_converged", "G"),
+    ("area_error_not_stated", "H"),
+    ("overlapping", "I"),
+    ("not_validated_locally", "J"),
+    ("retention_not_observed", "K"),
+    ("growth_not_stated", "L"),
+    ("survey_date_not_stated", "M"),
+    ("growth_error_not_stated", "N"),
+    ("volume_error_not_stated", "O"),
+    ("class_held", "P"),
+    ("volume_doubtful", "Q"),
+    ("methods_disagree", "R"),
+    ("loss_date_uncertain", "S"),
+    ("biomass_doubtful", "T"),
+    ("unapproved_model", "U"),
+    ("few_plots", "V"),
+    ("outside_calibration_area", "W"),
+    ("weak_model", "X"),
+];
+
+/// The mark of a remark.
+pub fn mark(flag: &str) -> Option<&'static str> {
+    MARKS.iter().find(|(name, _)| *name == flag).map(|(_, mark)| *mark)
+}
+
+/// Why growth of a kind of parcel is never credited, if it is not.
+pub fn not_creditable(kind: &str) -> Option<Both> {
+    Some(match kind {
+        "reference" => both("对照", "control"),
+        "damaged" => both("受损", "loss"),
+        _ => return None,
+    })
+}
+
 /// A remark on a stock or change.
 pub fn flag(name: &str) -> Option<Both> {
     Some(match name {
@@ -390,6 +607,10 @@ pub fn flag(name: &str) -> Option<Both> {
         "outside_calibration_area" => both(
             "地块在拟合模型的样地区域之外。",
             "The parcel lies outside the area of the plots that the model was fitted to.",
+        ),
+        "weak_model" => both(
+            "在未参与拟合的样地上，生物量模型不比样地平均值更准（交叉验证 R² ≤ 0），或低于要求的 R²：仅供筛查。",
+            "On plots that it was not fitted to the biomass model does no better than the plots' mean (cross-validated R² of 0 or less), or worse than was asked for: for screening only.",
         ),
         "survey_date_not_stated" => both(
             "没有说明调查日期：蓄积按第一个日期计。",
@@ -490,6 +711,7 @@ pub fn word(code: &str) -> Option<Both> {
         "reference" => both("对照地", "reference"),
         "stock" => both("储量", "stock"),
         "delta" => both("变化", "change"),
+        "creditable" => both("可计入量", "creditable"),
         "aboveground" => both("地上", "aboveground"),
         "belowground" => both("地下", "belowground"),
         "dead_wood" => both("枯死木", "dead wood"),
@@ -516,13 +738,36 @@ pub fn words(code: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::carbon::Pool;
     use crate::carbon::chain::Part;
+    use crate::carbon::{Flag, Pool};
+    use crate::parcel::Kind;
 
     #[test]
     fn values_go_to_their_places() {
         assert_eq!(fill("{} of {}, {}", &["1", "2"]), "1 of 2, –");
         assert_eq!(fill("nothing", &["1"]), "nothing");
+    }
+
+    #[test]
+    fn every_flag_has_a_mark_of_its_own_and_a_meaning() {
+        let marks: std::collections::BTreeSet<&str> = MARKS.iter().map(|m| m.1).collect();
+        assert_eq!(marks.len(), MARKS.len());
+        for flag in Flag::ALL {
+            assert!(mark(flag.name()).is_some() && super::flag(flag.name()).is_some(), "{}", flag.name());
+        }
+        // These stand in reports that were handed out.
+        for (name, letter) in
+            [("tier1", "A"), ("unapproved_parameters", "C"), ("overlapping", "I"), ("weak_model", "X")]
+        {
+            assert_eq!(mark(name), Some(letter));
+        }
+    }
+
+    #[test]
+    fn kinds_that_are_not_credited_are_those_of_the_tables() {
+        for kind in [Kind::CompensationBase, Kind::Damaged, Kind::Reserve, Kind::Reference] {
+            assert_eq!(not_creditable(kind.name()).is_none(), kind.is_creditable(), "{}", kind.name());
+        }
     }
 
     #[test]

@@ -332,6 +332,28 @@ fn a_model_that_was_edited_or_is_no_better_than_the_mean_is_not_passed_over() {
     project.run(&[]);
     assert!(status().0 == "issuable" && !status().1.contains("model"), "{:?}", status());
 
+    // The report tells how well it does, from the file: cross-validation first, range, digest, approval.
+    project.lintan("report", &["--out", project.path("r.html").to_str().unwrap()]).expect(0, &[]);
+    let html = fs::read_to_string(project.path("r.html")).unwrap();
+    let model = Model::load(&path).unwrap();
+    let (file, spatial) = (model.file(), model.file().validation.spatial.clone().unwrap());
+    let linear = file.linear.as_ref().unwrap();
+    for part in [
+        model.sha256().to_owned(),
+        "Li 于 2024-06-30 批准 · approved by Li on 2024-06-30".into(),
+        format!(
+            "AGB = {:.6} × exp({:.6}) × exp({:.6} × ndmi)",
+            linear.duan, linear.coefficients[0], linear.coefficients[1]
+        ),
+        format!("<td class=\"n\">{}</td><td class=\"n\">{}</td>", spatial.plots, spatial.folds.unwrap()),
+        format!("<td class=\"n\">{:.3}</td><td class=\"n\">{:.2}</td>", spatial.r2, spatial.rmse_t_per_ha),
+        format!("<td class=\"n\">{:.4}</td><td class=\"n\">{:.4}</td>", file.ranges[0].min, file.ranges[0].p5),
+        "空间交叉验证（依次留出地块块） spatial cross-validation (blocks of land left out)".into(),
+        file.calibration.plots_sha256.clone(),
+    ] {
+        assert!(html.contains(&part), "the report lacks {part}");
+    }
+
     // More is asked than any model gives.
     project.edit("project.toml", "predictors = [\"ndmi\"]", "predictors = [\"ndmi\"]\nmin_r2 = 1.0");
     project.run(&[]).expect(0, &["cross-validated R2 is", "screening only"]);

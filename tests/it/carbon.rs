@@ -185,7 +185,7 @@ fn invariants_stand_in_the_record() {
 }
 
 /// Squares in the Romanian image with what a forest inventory says of them, as GeoJSON in the layer's CRS.
-fn inventory(project: &Project, stands: &[(&str, &str, &str)]) {
+pub fn inventory(project: &Project, stands: &[(&str, &str, &str)]) {
     let features: Vec<serde_json::Value> = stands
         .iter()
         .enumerate()
@@ -204,7 +204,7 @@ fn inventory(project: &Project, stands: &[(&str, &str, &str)]) {
     project.write("stands.geojson", &layer.to_string());
 }
 
-const INVENTORY: &str = r#"[project]
+pub const INVENTORY: &str = r#"[project]
 name = "test"
 [parcels]
 path = "stands.geojson"
