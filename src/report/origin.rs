@@ -202,11 +202,11 @@ fn parameters(page: &mut Page, run: &Run, used: &Used) {
     ]);
     // By value, what it is used for.
     let mut uses: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
-    for (method, id, origin) in used {
+    for (method, _, origin) in used {
         let Some(origin) = origin else { continue };
         // A model and a map bring the biomass themselves.
         let own = if ["index_model", "agb_map"].contains(method) { &[][..] } else { &origin.biomass[..] };
-        let name = format!("{} {} ({id})", origin.name_zh, origin.name_en);
+        let name = format!("{} {}", origin.name_zh, origin.name_en);
         for value in own.iter().chain(&origin.others) {
             uses.entry(value).or_default().insert(name.clone());
         }
@@ -222,12 +222,12 @@ fn parameters(page: &mut Page, run: &Run, used: &Used) {
     }
     page.paragraph(text::PARAMETERS_NOTE, &[]);
     let heads = [
-        Head::new(text::VALUE_ID, "", Look::Words),
+        Head::new(text::VALUE_ID, "", Look::Key),
         Head::new(text::VALUE, "", Look::Number),
         Head::new(text::UNIT, "", Look::Key),
-        Head::new(text::SPREAD, "", Look::Key),
+        Head::new(text::SPREAD, "", Look::Short),
         Head::new(text::SOURCE, "", Look::Words),
-        Head::new(text::CONFIDENCE, "", Look::Short),
+        Head::new(text::CONFIDENCE, "", Look::Key),
         Head::new(text::USED_FOR, "", Look::Words),
     ];
     let rows: Vec<_> = uses
@@ -235,8 +235,9 @@ fn parameters(page: &mut Page, run: &Run, used: &Used) {
         .filter_map(|(id, names)| {
             let p = set.values.get(*id)?;
             let confidence = match p.confidence {
-                Confidence::Verified => text::CONFIDENCE_V,
-                Confidence::Known | Confidence::Unsure => text::CONFIDENCE_K,
+                Confidence::Verified => "V",
+                Confidence::Known => "K",
+                Confidence::Unsure => "?",
             };
             let names: Vec<&str> = names.iter().map(String::as_str).collect();
             Some(vec![
@@ -246,7 +247,7 @@ fn parameters(page: &mut Page, run: &Run, used: &Used) {
                 Some(p.unit.clone()),
                 Some(spread(p)),
                 Some(p.source.clone()),
-                Some(confidence.joined()),
+                Some(confidence.to_owned()),
                 Some(names.join("; ")),
             ])
         })

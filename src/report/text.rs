@@ -376,8 +376,8 @@ pub const P5: Both = both("5 % 分位数", "5 %");
 pub const P95: Both = both("95 % 分位数", "95 %");
 pub const MAX: Both = both("最大", "largest");
 pub const PARAMETERS_NOTE: Both = both(
-    "本次运行的储量所用的参数集数值，原样列出。按级取值的表（如 BCEF、根茎比）列出全部各级，每个地块只用其中一级。",
-    "Values of the set that the stocks of this run were made with, as they stand in it. Of a table by class (BCEF, root-to-shoot ratio) every class is listed; a parcel uses one of them.",
+    "本次运行的储量所用的参数集数值，原样列出。按级取值的表（如 BCEF、根茎比）列出全部各级，每个地块只用其中一级。核对情况：V 已在所列来源中看到；K 凭记忆引自所列文献，批准前须与原文核对。transfer_error 的均值为 1，只增加误差。",
+    "Values of the set that the stocks of this run were made with, as they stand in it. Of a table by class (BCEF, root-to-shoot ratio) every class is listed; a parcel uses one of them. Checked: V seen in the source that is named, K recalled from it, to be compared with it before approval. transfer_error has a mean of 1 and only adds to the error.",
 );
 pub const PARAMETERS_LACKING: Both = both(
     "该次运行的 run.json 没有列出所用数值（由较早版本生成）；见上述 SHA-256 的参数集文件。",
@@ -390,9 +390,6 @@ pub const SPREAD: Both = both("范围或变异系数", "range or cv");
 pub const EXACT: Both = both("按精确值计", "taken as exact");
 pub const SOURCE: Both = both("来源", "source");
 pub const CONFIDENCE: Both = both("核对情况", "checked");
-pub const CONFIDENCE_V: Both = both("已在所列来源中核对", "seen in the source");
-pub const CONFIDENCE_K: Both =
-    both("凭记忆引自文献，批准前须核对", "recalled from the source; compare before approval");
 pub const USED_FOR: Both = both("用于", "used for");
 pub const FORMULA_CHANGE: Both = both(
     "储量差法：碳变化 = 期末储量 − 期初储量，同一多边形（IPCC 2006 指南第 4 卷第 2 章公式 2.5）；t CO₂e = t C × 44/12；每年按 365.25 天。",
@@ -414,7 +411,10 @@ pub const DEDUCTION_NOTE: Both = both(
     "“—”表示不确定性超出规则的允许范围，须增加样地。该规则凭记忆引自方案文本，签发前须由负责人与官方文本核对。扣减只减少增长，从不用于损失；不含非持久性缓冲。",
     "A dash: more uncertain than the rule accepts, measure more plots. The rule is recalled from the scheme's text; whoever is responsible compares it with the official text before anything is issued. A deduction makes growth smaller and never applies to a loss; a non-permanence buffer is not in it.",
 );
-pub const WORKED: Both = both("算例：地块 {}，{} 至 {}。", "Worked for one parcel: {}, {} to {}.");
+pub const WORKED: Both = both(
+    "算例：地块 {}，{} 至 {}。按未舍入的数值计算，因此手算末位可能相差 1。",
+    "Worked for one parcel: {}, {} to {}. It was computed before rounding, so by hand a last digit may differ by 1.",
+);
 pub const NOTHING_WORKED: Both = both(
     "没有类别允许计入的地块，因此没有算例。",
     "No parcel is of a kind that may be credited, so there is nothing to work through.",
