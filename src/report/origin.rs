@@ -199,6 +199,7 @@ fn parameters(page: &mut Page, run: &Run, used: &Used) {
         (text::PARAMETER_SET, format!("{} · {} {} · {}", set.name, text::VERSION.joined(), set.version, set.title)),
         (text::APPROVED, approved),
         (text::SET_DIGEST, set.sha256.clone()),
+        (text::NAMES_DIGEST, set.names_sha256.clone().unwrap_or_else(|| "–".to_owned())),
     ]);
     // By value, what it is used for.
     let mut uses: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();

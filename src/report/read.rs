@@ -55,6 +55,9 @@ pub struct ParameterSet {
     pub sha256: String,
     pub approved_by: Option<String>,
     pub approved_on: Option<String>,
+    /// Digest of the table that says which forest a name means.
+    #[serde(default)]
+    pub names_sha256: Option<String>,
     /// Which values make the figures of what; of an earlier version, none.
     #[serde(default)]
     pub origins: BTreeMap<String, Origin>,

@@ -77,6 +77,7 @@ pub const SETTINGS_DIGEST: Both = both("设置的 SHA-256", "SHA-256 of the sett
 pub const RECORD_DIGEST: Both = both("run.json 的 SHA-256", "SHA-256 of run.json");
 pub const PARAMETER_SET: Both = both("参数集", "parameter set");
 pub const VERSION: Both = both("版本", "version");
+pub const NAMES_DIGEST: Both = both("树种名称表的 SHA-256", "SHA-256 of the names of species");
 pub const SET_DIGEST: Both = both("参数集的 SHA-256", "SHA-256 of the set");
 pub const APPROVED: Both = both("参数集批准", "approval of the set");
 pub const APPROVED_BY: Both = both("{} 于 {} 批准", "approved by {} on {}");
@@ -345,12 +346,12 @@ pub const MODEL_S2: Both = both("ln AGB 的残差方差", "residual variance of 
 pub const MODEL_COEFFICIENTS: Both = both("系数 ± 标准误", "coefficients ± standard error");
 pub const MODEL_CORRECTION: Both = both("对数偏差校正", "correction of the logarithm's bias");
 pub const VALIDATION_NOTE: Both = both(
-    "检验。只有留出样地的检验（交叉验证）说明模型在没有样地之处的表现；按地块块状留出（空间交叉验证）优先，随机留出偏乐观。R² ≤ 0 表示不比样地平均值更准。TRE：总体相对误差；MPE：平均预估误差（95 %）。",
+    "检验。只有留出样地的检验（交叉验证）说明模型在没有样地之处的表现；按空间区块留出（空间交叉验证）优先，随机留出偏乐观。R² ≤ 0 表示不比样地平均值更准。TRE：总体相对误差；MPE：平均预估误差（95 %）。",
     "Validation. Only plots that were left out (cross-validation) tell what the model does where there is no plot: blocks of land left out in turn (spatial) come first, plots at random are optimistic. R² of 0 or less: no better than the plots' mean. TRE: total relative error; MPE: mean prediction error (95 %).",
 );
 pub const VALIDATION: Both = both("检验方式", "validation");
 pub const CROSS_SPATIAL: Both =
-    both("空间交叉验证（依次留出地块块）", "spatial cross-validation (blocks of land left out)");
+    both("空间交叉验证（依次留出空间区块）", "spatial cross-validation (blocks of land left out)");
 pub const CROSS_RANDOM: Both = both("随机交叉验证（依次随机留出样地）", "random cross-validation (plots left out)");
 pub const CROSS_FITTED: Both = both("参与拟合的样地（不是独立检验）", "plots fitted to (no independent test)");
 pub const NO_CROSS_VALIDATION: Both = both(

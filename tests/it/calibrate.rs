@@ -348,7 +348,7 @@ fn a_model_that_was_edited_or_is_no_better_than_the_mean_is_not_passed_over() {
         format!("<td class=\"n\">{}</td><td class=\"n\">{}</td>", spatial.plots, spatial.folds.unwrap()),
         format!("<td class=\"n\">{:.3}</td><td class=\"n\">{:.2}</td>", spatial.r2, spatial.rmse_t_per_ha),
         format!("<td class=\"n\">{:.4}</td><td class=\"n\">{:.4}</td>", file.ranges[0].min, file.ranges[0].p5),
-        "空间交叉验证（依次留出地块块） spatial cross-validation (blocks of land left out)".into(),
+        "空间交叉验证（依次留出空间区块） spatial cross-validation (blocks of land left out)".into(),
         file.calibration.plots_sha256.clone(),
     ] {
         assert!(html.contains(&part), "the report lacks {part}");

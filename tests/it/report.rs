@@ -335,6 +335,7 @@ fn methods_sources_and_the_working_of_the_deduction_stand_on_the_page() {
         for part in known.into_iter().chain([
             record["parameter_set"]["sha256"].as_str().unwrap(),
             record["parameter_set"]["title"].as_str().unwrap(),
+            record["parameter_set"]["names_sha256"].as_str().unwrap(),
             "未批准 not approved",
             "Equation 2.5",
             "volume_cv = 0.1",
