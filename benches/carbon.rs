@@ -120,13 +120,7 @@ impl Given {
         Given { attributes, observations: BTreeMap::new(), lost: None }
     }
 
-    /// The draws are those of `seed`: with the same draws in every trial their chance would be that of all trials.
-    fn assess(
-        &self,
-        set: &ParameterSet,
-        (seed, draws): (u64, usize),
-        chain: impl Fn(&Evidence) -> Assessed,
-    ) -> [Spread; 2] {
+    fn assess(&self, set: &ParameterSet, draws: usize, chain: impl Fn(&Evidence) -> Assessed) -> [Spread; 2] {
         let epochs = BTreeSet::from([START, END]);
         let evidence = Evidence {
             parcel_id: "p",
@@ -142,7 +136,7 @@ impl Given {
         };
         let (chain, refused) = chain(&evidence).expect("a chain");
         assert!(refused.is_empty(), "{refused:?}");
-        let monte_carlo = MonteCarlo::new(Draws::new(seed, draws));
+        let monte_carlo = MonteCarlo::new(Draws::new(1, draws));
         let tonnes = monte_carlo.tonnes(&chain, &Factor::exact(AREA_HA), &[[START, END]]);
         [tonnes.stocks[&(START, Pool::Total)].spread, tonnes.deltas[&(START, END)].spread]
     }
@@ -150,7 +144,7 @@ impl Given {
 
 /// Default density x cover: the forest's own density, carbon fraction and roots are one draw of the published spread; its
 /// cover is seen on some dates, with noise.
-fn tier1(random: &mut Random, set: &ParameterSet, draws: (u64, usize)) -> Trial {
+fn tier1(random: &mut Random, set: &ParameterSet, draws: usize) -> Trial {
     let params: Tier1Cover =
         toml::from_str("index_bare = 0.1\nindex_full = 0.9\necological_zone = \"temperate_continental\"")
             .expect("params");
@@ -179,7 +173,7 @@ fn tier1(random: &mut Random, set: &ParameterSet, draws: (u64, usize)) -> Trial 
 }
 
 /// Two biomass maps whose errors correlate in space (exponentially, over 300 m) and between the dates.
-fn agb(random: &mut Random, set: &ParameterSet, draws: (u64, usize)) -> Trial {
+fn agb(random: &mut Random, set: &ParameterSet, draws: usize) -> Trial {
     const SIDE: usize = 9;
     const STEP_M: f64 = 100.0;
     const RANGE_M: f64 = 300.0;
@@ -232,7 +226,7 @@ fn agb(random: &mut Random, set: &ParameterSet, draws: (u64, usize)) -> Trial {
 
 /// Growing stock of a survey two years before, grown by an increment, less what was lost: the stock, the increment and the
 /// losses are seen with the errors that are stated; the set's factors are one draw of their spread.
-fn by_inventory(random: &mut Random, set: &ParameterSet, draws: (u64, usize)) -> Trial {
+fn by_inventory(random: &mut Random, set: &ParameterSet, draws: usize) -> Trial {
     const SURVEY: Date = date(2016, 7, 15);
     const VOLUME_CV: f64 = 0.1;
     const INCREMENT_CV: f64 = 0.3;
@@ -323,14 +317,7 @@ static PARCEL_M: LazyLock<Vec<[f64; 2]>> = LazyLock::new(|| {
 /// Plots of a known law, whose residuals correlate in space, are calibrated with; then the model is asked for a parcel
 /// elsewhere, whose residuals follow the same law, anew at each date. What the parcel holds is the mean of its pixels,
 /// residuals and all.
-fn by_index(
-    law: Law,
-    survey: Survey,
-    field: &Field,
-    random: &mut Random,
-    set: &ParameterSet,
-    draws: (u64, usize),
-) -> Trial {
+fn by_index(law: Law, survey: Survey, field: &Field, random: &mut Random, set: &ParameterSet, draws: usize) -> Trial {
     const EXTENT_M: f64 = 20_000.0;
     /// Sides of the square of a tract, as in several national inventories.
     const TRACT_M: f64 = 250.0;
@@ -443,7 +430,7 @@ fn calibrated(form: Form, plots: &[&Sample], told: Option<Variogram>) -> Model {
     Model::parse(&file.to_toml().expect("a text")).expect("a model")
 }
 
-type Method = Box<dyn Fn(&mut Random, (u64, usize)) -> Trial + Sync>;
+type Method = Box<dyn Fn(&mut Random, usize) -> Trial + Sync>;
 fn main() {
     let given =
         arguments([("trials", 1000), ("parcels", 5000), ("draws", 10_000), ("seed", 1), ("plots", 60), ("tract", 1)]);
@@ -451,8 +438,9 @@ fn main() {
     let (plots, tract) = (given["plots"], given["tract"].clamp(1, 4));
     let set = ParameterSet::builtin("ipcc-2006").expect("the set");
     println!("{trials} forests a method: how often the 90 % interval holds the truth");
+    println!("index_model: {plots} plots on 20 km x 20 km, {tract} together");
     println!("{:>56} {:>8} {:>8}", "method", "stock", "change");
-    let with = |method: fn(&mut Random, &ParameterSet, (u64, usize)) -> Trial, set: &str| -> Method {
+    let with = |method: fn(&mut Random, &ParameterSet, usize) -> Trial, set: &str| -> Method {
         let set = ParameterSet::builtin(set).expect("the set");
         Box::new(move |random, draws| method(random, &set, draws))
     };
@@ -473,13 +461,12 @@ fn main() {
             methods.push((name, Box::new(move |random, draws| by_index(law, survey, &field, random, &set, draws))));
         }
     }
-    println!("index_model: {plots} plots on 20 km x 20 km, {tract} together");
     let (mut outside, rows) = (0, methods.len());
     for (name, method) in methods {
         let hits: Vec<[bool; 2]> = (0..trials)
             .into_par_iter()
             .map(|t| {
-                let trial = method(&mut Random::new(seed as u64 * 1_000_003 + t as u64), (t as u64, 4000));
+                let trial = method(&mut Random::new(seed as u64 * 1_000_003 + t as u64), 4000);
                 [0, 1].map(|i| (trial.found[i].ci90.0..=trial.found[i].ci90.1).contains(&trial.truth_t_c[i]))
             })
             .collect();

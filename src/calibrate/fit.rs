@@ -848,6 +848,28 @@ mod tests {
         assert!(variogram(&near[..10], &field[..10], &mean[..10]).is_none());
     }
 
+    // Against the density of contrasts (an orthonormal basis of what is orthogonal to the regressors), by NumPy.
+    #[test]
+    fn the_restricted_likelihood_is_that_of_contrasts() {
+        let at: [[f64; 2]; 7] =
+            [[0.0, 0.0], [300.0, 0.0], [0.0, 400.0], [900.0, 100.0], [1000.0, 900.0], [200.0, 1500.0], [1600.0, 300.0]];
+        let x = [0.3, 0.5, 0.4, 0.8, 0.6, 0.7, 0.35];
+        let y = [0.1, 0.25, -0.2, 0.05, 0.3, -0.15, -0.1];
+        let to = |i: usize, j: usize| (at[i][0] - at[j][0]).hypot(at[i][1] - at[j][1]);
+        let part = Part {
+            distances: (0..7).map(|i| (0..i).map(|j| to(i, j)).collect()).collect(),
+            rows: (0..7).map(|i| vec![1.0, x[i], y[i]]).collect(),
+        };
+        let parts = [part];
+        let [a, b, c] = [(300.0, 0.2), (1500.0, 0.0), (500.0, 1.0)]
+            .map(|(range, nugget)| restricted(&parts, range, nugget).unwrap());
+        assert!((a.0 - b.0 - (7.737795984333362 - 7.237277051046149)).abs() < 1e-10);
+        assert!((a.0 - c.0 - (7.737795984333362 - 7.74530085913967)).abs() < 1e-10);
+        for (found, expected) in [(a.1, 0.049130035710896115), (b.1, 0.13694011693626879), (c.1, 0.04513395904436861)] {
+            assert!((found / expected - 1.0).abs() < 1e-10, "{found} {expected}");
+        }
+    }
+
     // Correlated residuals tell less: the mean of 30 pairs of twins is as uncertain as that of 30 plots, not 60.
     #[test]
     fn correlation_widens_the_covariance() {
