@@ -10,14 +10,16 @@ use rayon::prelude::*;
 use super::forest;
 use crate::carbon::index_model::{Correction, Form, Linear, Metrics, Range, Tree, Variogram, mean_of};
 
-/// Distance classes of the empirical variogram.
-const LAGS: usize = 12;
-/// Fewest pairs of a class.
-const LAG_PAIRS: usize = 10;
+/// Nearest pairs of plots whose mean distance is the shortest that a calibration has seen anything of.
+const NEAREST_PAIRS: usize = 10;
 /// Fewest plots that a variogram is fitted to.
 const VARIOGRAM_PLOTS: usize = 20;
-/// Ranges that are tried, evenly in the logarithm.
-const RANGES: usize = 60;
+/// Ranges, evenly in the logarithm, and shares of the nugget that are tried before the best of them is refined.
+const TRIED: (usize, usize) = (10, 6);
+/// Steps of the refinement, each half of the one before; the first is half of the distance of those that are tried.
+const HALVINGS: usize = 5;
+/// Most plots whose residuals are looked at together.
+const TOGETHER: usize = 200;
 /// Share of the sill below which residuals count as independent of distance.
 const STRUCTURED: f64 = 0.05;
 /// Distance in ranges at which the correlation has fallen to 5 %.
@@ -219,38 +221,68 @@ pub fn linear(method: &Method, samples: &[&Sample]) -> Result<LinearFit, String>
     Ok(LinearFit { form: method.form, coefficients, inverse, residuals, s2, degrees_of_freedom, corrections })
 }
 
-/// Variance of the residuals where they are correlated over distance: their sum of squares over `tr(M R)`, `M` being what
-/// least squares leaves of the plots and `R` their correlation by the variogram. Without correlation that is `s2`; with it a
-/// fit takes a part of what neighbours share for its own, and `s2` is too small.
-pub fn residual_variance(fit: &LinearFit, samples: &[&Sample], variogram: Option<&Variogram>) -> f64 {
-    let Some(v) = variogram.filter(|v| !v.pure_nugget) else { return fit.s2 };
+/// Variance of the residuals where they are correlated over distance, and its degrees of freedom: their sum of squares over
+/// `tr(M R)`, `M` being what least squares leaves of the plots and `R` their correlation by the variogram, and
+/// `tr(M R)^2 / tr(M R M R)` (Satterthwaite 1946, Biometrics Bulletin 2:110). Without correlation that is `s2` and plots minus
+/// coefficients; with it a fit takes a part of what neighbours share for its own, so that `s2` is too small, and neighbours
+/// tell less of the variance than as many plots far apart.
+pub fn residual_variance(fit: &LinearFit, samples: &[&Sample], variogram: Option<&Variogram>) -> (f64, usize) {
+    let plain = (fit.s2, fit.degrees_of_freedom);
+    let Some(v) = variogram.filter(|v| !v.pure_nugget) else { return plain };
     let structured = v.sill / (v.nugget + v.sill);
-    let (mut a, mut b) = (Vec::new(), Vec::new());
-    let mut shared = 0.0;
+    let p = fit.coefficients.len();
+    let rows: Vec<Vec<f64>> = samples
+        .iter()
+        .map(|s| {
+            let mut row = Vec::with_capacity(p);
+            fit.form.regressors(&s.x, &mut row);
+            row
+        })
+        .collect();
+    // R X, and the trace of R R.
+    let mut correlated = rows.clone();
+    let mut squares = samples.len() as f64;
     for (i, one) in samples.iter().enumerate() {
-        fit.form.regressors(&one.x, &mut a);
-        let influence: Vec<f64> = fit.inverse.iter().map(|row| row.iter().zip(&a).map(|(i, x)| i * x).sum()).collect();
-        for other in &samples[..i] {
-            fit.form.regressors(&other.x, &mut b);
-            let leverage: f64 = influence.iter().zip(&b).map(|(i, x)| i * x).sum();
-            shared += 2.0 * leverage * structured * (-distance(one, other) / v.range_m).exp();
+        for (j, other) in samples[..i].iter().enumerate() {
+            let alike = structured * (-distance(one, other) / v.range_m).exp();
+            squares += 2.0 * alike * alike;
+            for k in 0..p {
+                correlated[i][k] += alike * rows[j][k];
+                correlated[j][k] += alike * rows[i][k];
+            }
         }
     }
+    // (X'X)^-1 times X' R X, and times X' R R X.
+    let times = |left: &[Vec<f64>]| -> Vec<Vec<f64>> {
+        let sum = |k: usize, l: usize| left.iter().zip(&correlated).map(|(a, b)| a[k] * b[l]).sum::<f64>();
+        let inner: Vec<Vec<f64>> = (0..p).map(|k| (0..p).map(|l| sum(k, l)).collect()).collect();
+        let product = |k: usize, l: usize| (0..p).map(|m| fit.inverse[k][m] * inner[m][l]).sum::<f64>();
+        (0..p).map(|k| (0..p).map(|l| product(k, l)).collect()).collect()
+    };
+    let (once, twice) = (times(&rows), times(&correlated));
+    let left = samples.len() as f64 - (0..p).map(|k| once[k][k]).sum::<f64>();
+    let of_squares = squares - 2.0 * (0..p).map(|k| twice[k][k]).sum::<f64>()
+        + (0..p).flat_map(|k| (0..p).map(move |l| (k, l))).map(|(k, l)| once[k][l] * once[l][k]).sum::<f64>();
     let free = fit.degrees_of_freedom as f64;
-    if free > shared { fit.s2 * free / (free - shared) } else { fit.s2 }
+    if left <= 0.0 || of_squares <= 0.0 {
+        return plain;
+    }
+    (fit.s2 * free / left, ((left * left / of_squares) as usize).clamp(1, fit.degrees_of_freedom))
 }
 
 /// Covariance of the coefficients: for independent residuals, or, where they are correlated over distance, with the
-/// variogram between plots, `(X'X)^-1 X' V X (X'X)^-1`. Never smaller on the diagonal than the first.
+/// variogram between plots, `(X'X)^-1 X' V X (X'X)^-1`. What neighbours share is the intercept's for the most part; a slope can
+/// be known better than from independent residuals, where neighbours differ in the predictor.
 pub fn covariance(
     fit: &LinearFit,
     samples: &[&Sample],
     variogram: Option<&Variogram>,
 ) -> (Vec<Vec<f64>>, &'static str) {
     let p = fit.coefficients.len();
-    let scaled: Vec<Vec<f64>> = fit.inverse.iter().map(|r| r.iter().map(|v| v * fit.s2).collect()).collect();
-    let Some(v) = variogram.filter(|v| !v.pure_nugget) else { return (scaled, "ols") };
-    let s2 = residual_variance(fit, samples, variogram);
+    let Some(v) = variogram.filter(|v| !v.pure_nugget) else {
+        return (fit.inverse.iter().map(|r| r.iter().map(|v| v * fit.s2).collect()).collect(), "ols");
+    };
+    let (s2, _) = residual_variance(fit, samples, variogram);
     let structured = s2 * v.sill / (v.nugget + v.sill);
     let mut regressors = Vec::new();
     let influence: Vec<Vec<f64>> = samples
@@ -271,8 +303,7 @@ pub fn covariance(
             }
         }
     }
-    let wider = (0..p).all(|k| spatial[k][k] >= scaled[k][k]);
-    if wider { (spatial, "spatial") } else { (scaled, "ols") }
+    (spatial, "spatial")
 }
 
 fn distance(a: &Sample, b: &Sample) -> f64 {
@@ -407,7 +438,18 @@ pub fn cross(method: &Method, samples: &[&Sample], fitted: &Fitted, block_m: Opt
         (Fitted::Forest(_), Some((_, f))) => Some(log_errors(&y, f)),
         (Fitted::Forest(_), None) => None,
     };
-    let variogram = residuals.and_then(|r| variogram(samples, &r));
+    // A forest's errors are those of plots that it has not seen; only their mean can be its doing.
+    let regressors: Vec<Vec<f64>> = samples
+        .iter()
+        .map(|s| {
+            let mut row = vec![1.0];
+            if let Fitted::Linear(fit) = fitted {
+                fit.form.regressors(&s.x, &mut row);
+            }
+            row
+        })
+        .collect();
+    let variogram = residuals.and_then(|r| variogram(samples, &r, &regressors));
     let extent = (0..2)
         .map(|d| {
             let at = || samples.iter().map(|s| s.at_m[d]);
@@ -452,70 +494,169 @@ pub fn log_errors(y: &[f64], predicted: &[f64]) -> Vec<f64> {
     y.iter().zip(predicted).map(|(y, f)| if *y > 0.0 && *f > 0.0 { (y / f).ln() } else { 0.0 }).collect()
 }
 
-/// Exponential variogram of residuals: means of half the squared differences in classes of distance up to half the largest
-/// (Matheron 1963), and the nugget, sill and range that fit them best, each class weighted by its pairs. Ranges are tried
-/// from a tenth of the nearest class to the farthest.
-pub fn variogram(samples: &[&Sample], residuals: &[f64]) -> Option<Variogram> {
+/// Exponential variogram of residuals by restricted maximum likelihood (Patterson and Thompson 1971, Biometrika 58:545; for
+/// variograms Kitanidis 1983, Water Resources Research 19:909): the range and the share of the nugget under which what the
+/// regressors cannot explain is likeliest. Means of squared differences of residuals by classes of distance are biased where
+/// the fit has taken a part of what neighbours share, and hang on the classes (Lark, Cullis and Welham 2006, European Journal
+/// of Soil Science 57:787).
+///
+/// Ranges are tried from a third of the mean distance of the nearest pairs, as a shorter one would leave no trace in any of
+/// them, to half the largest distance. Of many plots those of one part of the land are looked at together, and the parts'
+/// likelihoods multiplied (Caragea and Smith 2007, Journal of Multivariate Analysis 98:1417).
+///
+/// `regressors` are the rows of the fit that left these residuals.
+pub fn variogram(samples: &[&Sample], residuals: &[f64], regressors: &[Vec<f64>]) -> Option<Variogram> {
     if samples.len() < VARIOGRAM_PLOTS {
         return None;
     }
-    let mut pairs = Vec::new();
-    for (i, a) in samples.iter().enumerate() {
-        for (j, b) in samples[..i].iter().enumerate() {
-            pairs.push((distance(a, b), 0.5 * (residuals[i] - residuals[j]).powi(2)));
-        }
-    }
-    let reach = pairs.iter().map(|p| p.0).fold(0.0, f64::max) / 2.0;
-    let mut sums = [(0usize, 0.0, 0.0); LAGS];
-    for (d, g) in pairs.iter().filter(|p| p.0 > 0.0 && p.0 < reach) {
-        let sum = &mut sums[((d / reach * LAGS as f64) as usize).min(LAGS - 1)];
-        *sum = (sum.0 + 1, sum.1 + d, sum.2 + g);
-    }
-    let classes: Vec<(f64, f64, f64)> =
-        sums.iter().filter(|s| s.0 >= LAG_PAIRS).map(|s| (s.0 as f64, s.1 / s.0 as f64, s.2 / s.0 as f64)).collect();
-    let (first, last) = (classes.first()?, classes.last()?);
-    if classes.len() < 4 {
+    let mut parts = Vec::new();
+    split(samples, (0..samples.len()).collect(), &mut parts);
+    let single = parts.len() == 1;
+    let parts: Vec<Part> = parts
+        .iter()
+        .map(|members| Part {
+            distances: members
+                .iter()
+                .enumerate()
+                .map(|(k, i)| members[..k].iter().map(|j| distance(samples[*i], samples[*j])).collect())
+                .collect(),
+            // All plots' fit takes next to nothing of what the plots of one part of many share, but their mean.
+            rows: members
+                .iter()
+                .map(|i| {
+                    let mut row = if single { regressors[*i].clone() } else { vec![1.0] };
+                    row.push(residuals[*i]);
+                    row
+                })
+                .collect(),
+        })
+        .collect();
+    let mut nearest: Vec<f64> =
+        parts.iter().flat_map(|p| p.distances.iter().flatten().copied()).filter(|d| *d > 0.0).collect();
+    let pairs = nearest.len();
+    if pairs < NEAREST_PAIRS {
         return None;
     }
-    let total: f64 = classes.iter().map(|c| c.0).sum();
-    let flat = classes.iter().map(|c| c.0 * c.2).sum::<f64>() / total;
-    let loss = |nugget: f64, sill: f64, range: f64| -> f64 {
-        let of = |h: f64| nugget + sill * (1.0 - (-h / range).exp());
-        classes.iter().map(|(n, h, g)| n * (g - of(*h)).powi(2)).sum()
-    };
-    let mut best = (loss(flat, 0.0, 1.0), flat, 0.0, first.1 / EFFECTIVE);
-    for k in 0..RANGES {
-        let share = k as f64 / (RANGES - 1) as f64;
-        let range = first.1 / 10.0 * (last.1 / (first.1 / 10.0)).powf(share);
-        let x = |h: f64| 1.0 - (-h / range).exp();
-        let mean_x = classes.iter().map(|(n, h, _)| n * x(*h)).sum::<f64>() / total;
-        let sxx: f64 = classes.iter().map(|(n, h, _)| n * (x(*h) - mean_x).powi(2)).sum();
-        let sxy: f64 = classes.iter().map(|(n, h, g)| n * (x(*h) - mean_x) * (g - flat)).sum();
-        let free = (sxy / sxx).max(0.0);
-        let nugget = flat - free * mean_x;
-        // Where the best nugget is below 0 it is 0, and the sill the best with that.
-        let through = |x2: f64, xg: f64| xg / x2;
-        let (nugget, sill) = if nugget >= 0.0 {
-            (nugget, free)
-        } else {
-            let x2 = classes.iter().map(|(n, h, _)| n * x(*h) * x(*h)).sum();
-            let xg = classes.iter().map(|(n, h, g)| n * x(*h) * g).sum();
-            (0.0, through(x2, xg))
-        };
-        let found = loss(nugget, sill, range);
-        if found < best.0 {
-            best = (found, nugget, sill, range);
+    nearest.sort_by(f64::total_cmp);
+    let shortest = nearest[..NEAREST_PAIRS].iter().sum::<f64>() / NEAREST_PAIRS as f64 / EFFECTIVE;
+    let longest = (0..samples.len())
+        .flat_map(|i| (0..i).map(move |j| (i, j)))
+        .map(|(i, j)| distance(samples[i], samples[j]))
+        .fold(0.0, f64::max)
+        / 2.0;
+
+    // Where a search may be: log of the range, share of the nugget.
+    let span = (longest / shortest).ln().max(0.0);
+    let likelihood = |at: [f64; 2]| restricted(&parts, shortest * (span * at[0]).exp(), at[1]);
+    let grid: Vec<[f64; 2]> = (0..TRIED.0)
+        .flat_map(|k| (0..TRIED.1).map(move |l| [k as f64 / (TRIED.0 - 1) as f64, l as f64 / TRIED.1 as f64]))
+        .collect();
+    let tried: Vec<Option<f64>> = grid.par_iter().map(|at| likelihood(*at).map(|(l, _)| l)).collect();
+    let mut best = ([0.0, 1.0], likelihood([0.0, 1.0])?.0);
+    for (at, found) in grid.iter().zip(tried) {
+        if let Some(found) = found.filter(|f| *f > best.1) {
+            best = (*at, found);
         }
     }
-    let (_, nugget, sill, range_m) = best;
+    let mut step = [0.5 / (TRIED.0 - 1) as f64, 0.5 / TRIED.1 as f64];
+    for _ in 0..HALVINGS {
+        for (direction, sign) in [(0, 1.0), (0, -1.0), (1, 1.0), (1, -1.0)] {
+            let mut at = best.0;
+            at[direction] = (at[direction] + sign * step[direction]).clamp(0.0, 1.0);
+            if let Some((found, _)) = likelihood(at).filter(|(found, _)| *found > best.1) {
+                best = (at, found);
+            }
+        }
+        step = step.map(|s| s / 2.0);
+    }
+    let ([along, share], _) = best;
+    let (_, variance) = likelihood([along, share])?;
+    let (nugget, sill) = (variance * share, variance * (1.0 - share));
     // A range below what the nearest pairs can show is not known to be that short.
-    let shortest = first.1 / EFFECTIVE;
-    let pure_nugget = sill <= STRUCTURED * (nugget + sill) || range_m <= shortest;
-    let range_m = range_m.max(shortest);
-    let range_m = if pure_nugget { shortest } else { range_m };
-    let pairs = total as usize;
+    let pure_nugget = 1.0 - share <= STRUCTURED || along <= 0.0;
+    let range_m = if pure_nugget { shortest } else { shortest * (span * along).exp() };
     let nugget_range_m = Some(shortest);
-    (nugget + sill > 0.0).then_some(Variogram { nugget, sill, range_m, nugget_range_m, pairs, pure_nugget })
+    (variance > 0.0).then_some(Variogram { nugget, sill, range_m, nugget_range_m, pairs, pure_nugget })
+}
+
+/// Parts of at most [`TOGETHER`] plots, by halving along the longer side.
+fn split(samples: &[&Sample], mut members: Vec<usize>, parts: &mut Vec<Vec<usize>>) {
+    if members.len() <= TOGETHER {
+        parts.push(members);
+        return;
+    }
+    let side = |d: usize| {
+        let at = || members.iter().map(|i| samples[*i].at_m[d]);
+        at().fold(f64::NEG_INFINITY, f64::max) - at().fold(f64::INFINITY, f64::min)
+    };
+    let d = usize::from(side(1) > side(0));
+    members.sort_by(|i, j| samples[*i].at_m[d].total_cmp(&samples[*j].at_m[d]).then(i.cmp(j)));
+    let rest = members.split_off(members.len() / 2);
+    split(samples, members, parts);
+    split(samples, rest, parts);
+}
+
+/// Plots that are looked at together.
+struct Part {
+    /// To those before it, by plot.
+    distances: Vec<Vec<f64>>,
+    /// Regressors and the residual, by plot.
+    rows: Vec<Vec<f64>>,
+}
+
+/// Logarithm of the restricted likelihood at the variance that is best with this range and share of the nugget, but for a
+/// constant, and that variance. `None` where the residuals' correlation is singular: two plots at one place without a nugget.
+fn restricted(parts: &[Part], range_m: f64, nugget: f64) -> Option<(f64, f64)> {
+    let (mut log_determinants, mut squares, mut free) = (0.0, 0.0, 0);
+    for part in parts {
+        let columns = part.rows.first()?.len();
+        let mut triangle: Vec<Vec<f64>> = Vec::with_capacity(part.rows.len());
+        let mut white: Vec<Vec<f64>> = vec![Vec::with_capacity(part.rows.len()); columns];
+        for (distances, row) in part.distances.iter().zip(&part.rows) {
+            let mut line: Vec<f64> = Vec::with_capacity(distances.len() + 1);
+            for (d, above) in distances.iter().zip(&triangle) {
+                let so_far: f64 = above.iter().zip(&line).map(|(a, b)| a * b).sum();
+                line.push(((1.0 - nugget) * (-d / range_m).exp() - so_far) / above[line.len()]);
+            }
+            let rest = 1.0 - line.iter().map(|v| v * v).sum::<f64>();
+            if rest <= 1e-12 {
+                return None;
+            }
+            let pivot = rest.sqrt();
+            log_determinants += pivot.ln();
+            for (column, value) in white.iter_mut().zip(row) {
+                let so_far: f64 = line.iter().zip(column.iter()).map(|(a, b)| a * b).sum();
+                column.push((value - so_far) / pivot);
+            }
+            line.push(pivot);
+            triangle.push(line);
+        }
+        // Each column loses what those before it have; the last, of the residuals, is left with what no regressor explains.
+        let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+        for j in 0..columns {
+            let (before, rest) = white.split_at_mut(j);
+            let column = &mut rest[0];
+            for _ in 0..2 {
+                for basis in before.iter() {
+                    let along = dot(basis, column);
+                    column.iter_mut().zip(basis).for_each(|(v, b)| *v -= along * b);
+                }
+            }
+            let size = dot(column, column).sqrt();
+            if j + 1 == columns {
+                squares += size * size;
+                break;
+            }
+            if size <= 0.0 {
+                return None;
+            }
+            log_determinants += size.ln();
+            column.iter_mut().for_each(|v| *v /= size);
+        }
+        free += part.rows.len() - (columns - 1);
+    }
+    let variance = squares / free as f64;
+    (variance > 0.0).then(|| (-log_determinants - 0.5 * free as f64 * variance.ln(), variance))
 }
 
 /// Quantile of Student's distribution, by bisection of its distribution function.
@@ -696,11 +837,37 @@ mod tests {
             (0..600).map(|i| Sample { x: vec![0.0], y: 1.0, at_m: [step_m * f64::from(i), 0.0] }).collect();
         // The first classes must lie within the range, so only neighbours of up to 60 plots count.
         let near: Vec<&Sample> = samples.iter().take(120).collect();
-        let found = variogram(&near, &field[..120]).unwrap();
+        let mean = vec![vec![1.0]; 600];
+        let found = variogram(&near, &field[..120], &mean[..120]).unwrap();
         assert!(!found.pure_nugget && found.range_m > 300.0 && found.range_m < 2500.0, "{found:?}");
-        let independent = variogram(&samples.iter().take(200).collect::<Vec<_>>(), &z[..200]).unwrap();
+        let independent = variogram(&samples.iter().take(200).collect::<Vec<_>>(), &z[..200], &mean[..200]).unwrap();
         assert!(independent.pure_nugget, "{independent:?}");
-        assert!(variogram(&near[..10], &field[..10]).is_none());
+        // In three parts.
+        let found = variogram(&samples.iter().collect::<Vec<_>>(), &field, &mean).unwrap();
+        assert!(!found.pure_nugget && found.range_m > 500.0 && found.range_m < 1300.0, "{found:?}");
+        assert!(variogram(&near[..10], &field[..10], &mean[..10]).is_none());
+    }
+
+    // Against the density of contrasts (an orthonormal basis of what is orthogonal to the regressors), by NumPy.
+    #[test]
+    fn the_restricted_likelihood_is_that_of_contrasts() {
+        let at: [[f64; 2]; 7] =
+            [[0.0, 0.0], [300.0, 0.0], [0.0, 400.0], [900.0, 100.0], [1000.0, 900.0], [200.0, 1500.0], [1600.0, 300.0]];
+        let x = [0.3, 0.5, 0.4, 0.8, 0.6, 0.7, 0.35];
+        let y = [0.1, 0.25, -0.2, 0.05, 0.3, -0.15, -0.1];
+        let to = |i: usize, j: usize| (at[i][0] - at[j][0]).hypot(at[i][1] - at[j][1]);
+        let part = Part {
+            distances: (0..7).map(|i| (0..i).map(|j| to(i, j)).collect()).collect(),
+            rows: (0..7).map(|i| vec![1.0, x[i], y[i]]).collect(),
+        };
+        let parts = [part];
+        let [a, b, c] = [(300.0, 0.2), (1500.0, 0.0), (500.0, 1.0)]
+            .map(|(range, nugget)| restricted(&parts, range, nugget).unwrap());
+        assert!((a.0 - b.0 - (7.737795984333362 - 7.237277051046149)).abs() < 1e-10);
+        assert!((a.0 - c.0 - (7.737795984333362 - 7.74530085913967)).abs() < 1e-10);
+        for (found, expected) in [(a.1, 0.049130035710896115), (b.1, 0.13694011693626879), (c.1, 0.04513395904436861)] {
+            assert!((found / expected - 1.0).abs() < 1e-10, "{found} {expected}");
+        }
     }
 
     // Correlated residuals tell less: the mean of 30 pairs of twins is as uncertain as that of 30 plots, not 60.
@@ -723,8 +890,40 @@ mod tests {
         assert_eq!(kind, "spatial");
         // Half the squares of 60 over 28 degrees of freedom and half the spread of the predictor.
         assert!((spatial[1][1] / ols[1][1] - 58.0 / 28.0).abs() < 1e-9);
-        assert!((residual_variance(&fit, &samples, Some(&v)) / fit.s2 - 58.0 / 56.0).abs() < 1e-9);
-        assert_eq!(residual_variance(&fit, &samples, None), fit.s2);
+        // And 30 plots less 2 coefficients are what tells of the variance.
+        let (s2, free) = residual_variance(&fit, &samples, Some(&v));
+        assert!((s2 / fit.s2 - 58.0 / 56.0).abs() < 1e-9);
+        assert!(free == 28 || free == 27, "{free}");
+        assert_eq!(residual_variance(&fit, &samples, None), (fit.s2, 58));
+    }
+
+    // Neighbours that differ in the predictor: the slope is known better than from independent plots, the mean worse, and
+    // both are told. Written out for pairs: X = (1, +-1), residuals of a pair with correlation r; var of the mean
+    // s2 (1 + r) / n, of the slope s2 (1 - r) / n.
+    #[test]
+    fn a_better_slope_does_not_hide_a_worse_mean() {
+        let place = |i: i32| [1e6 * f64::from(i / 2), 500.0 * f64::from(i % 2)];
+        let samples: Vec<Sample> = (0..40)
+            .map(|i| Sample {
+                x: vec![f64::from(2 * (i % 2) - 1)],
+                y: (2.0 + 0.3 * f64::from(i * i % 7)).exp(),
+                at_m: place(i),
+            })
+            .collect();
+        let samples: Vec<&Sample> = samples.iter().collect();
+        let fit = linear(&method(Form::Exponential), &samples).unwrap();
+        let v =
+            Variogram { nugget: 0.2, sill: 0.8, range_m: 1000.0, nugget_range_m: None, pairs: 100, pure_nugget: false };
+        let r = 0.8 * (-0.5f64).exp();
+        let (found, kind) = covariance(&fit, &samples, Some(&v));
+        // tr(M R) = 40 - (1 + r) - (1 - r); tr(M R M R) = 20 pairs of (1 + r)^2 + (1 - r)^2, less one of each.
+        let (s2, free) = residual_variance(&fit, &samples, Some(&v));
+        assert!((s2 / fit.s2 - 1.0).abs() < 1e-9);
+        assert_eq!(free, (38.0 * 38.0 / (19.0 * (2.0 + 2.0 * r * r))) as usize);
+        assert_eq!(kind, "spatial");
+        for (found, expected) in [(found[0][0], 1.0 + r), (found[1][1], 1.0 - r)] {
+            assert!((found / (s2 * expected / 40.0) - 1.0).abs() < 1e-9, "{found} {expected}");
+        }
     }
 
     // For normal residuals the correction is exp(s2 / 2), and s2 has a standard error of s2 sqrt(2 / n). What moves all

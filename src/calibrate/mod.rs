@@ -276,7 +276,7 @@ fn describe(
     let y: Vec<f64> = samples.iter().map(|s| s.y).collect();
     let held_out = crossed.spatial.as_ref().or(crossed.random.as_ref());
     let (s2, degrees_of_freedom) = match fitted {
-        Fitted::Linear(fit) => (residual_variance(fit, &samples, crossed.variogram.as_ref()), fit.degrees_of_freedom),
+        Fitted::Linear(fit) => residual_variance(fit, &samples, crossed.variogram.as_ref()),
         Fitted::Forest(_) => {
             let errors = log_errors(&y, held_out.map_or(fitted_y, |(_, f)| f));
             (errors.iter().map(|e| e * e).sum::<f64>() / errors.len() as f64, errors.len())

@@ -25,6 +25,9 @@
 //!   independent: averaging over hundreds of them would make this error vanish. The part of it that lasts from date to date
 //!   is a property of the stand that nobody has measured; unless `residual_correlation` states it the dates are
 //!   independent, which overstates the error of a change.
+//! - Both are scaled by the variance `n / (n - 2)` of Student's distribution with the `n` degrees of freedom of the residual
+//!   variance, which is itself an estimate: what is predicted with an estimated variance varies that much more (Handcock and
+//!   Stein 1993, Technometrics 35:403).
 //! - Saturation: between the mean of the cut and that of the uncut predictions, evenly; one draw for all.
 //! - Carbon fraction and roots from the parameter set; `plot_agb_cv` for the biomass of the plots themselves, which comes
 //!   from equations of its own.
@@ -453,7 +456,7 @@ pub struct ModelFile {
     pub years: u32,
     /// Variance of the residuals of ln AGB.
     pub s2: f64,
-    /// Degrees of freedom of it.
+    /// Degrees of freedom of it: fewer than plots minus coefficients where residuals are correlated.
     pub degrees_of_freedom: usize,
     /// By predictor.
     pub ranges: Vec<Range>,
@@ -1033,14 +1036,21 @@ pub fn chain(
     Ok((chain, refused))
 }
 
+/// Variance of Student's distribution; of fewer than 3 degrees of freedom, where it has none, that of 3.
+fn variance_of_student(degrees_of_freedom: usize) -> f64 {
+    let n = degrees_of_freedom.max(3) as f64;
+    n / (n - 2.0)
+}
+
 /// Factors whose product is the aboveground biomass at an epoch, t d.m./ha.
 fn biomass(evidence: &Evidence, settings: &IndexModel, model: &Model, epoch: Date, p: &Prediction) -> Vec<Factor> {
     let source = |what: String| format!("{METHOD}/{}/{what}", model.identity).into();
     let value = p.agb_t_per_ha;
+    let unsure = variance_of_student(model.file.degrees_of_freedom);
     let (shape, sources) = match &model.file.linear {
         Some(linear) => {
             let n = model.cholesky.len();
-            let loading = |j: usize| (0..n).map(|i| model.cholesky[i][j] * p.gradient[i]).sum::<f64>();
+            let loading = |j: usize| (0..n).map(|i| model.cholesky[i][j] * p.gradient[i]).sum::<f64>() * unsure.sqrt();
             let mut sources: Vec<_> = (0..n).map(|j| (source(format!("coefficient/{j}")), loading(j))).collect();
             let correction = (linear.correction_cv * linear.correction_cv).ln_1p().sqrt();
             sources.push((source("correction".into()), correction));
@@ -1049,7 +1059,7 @@ fn biomass(evidence: &Evidence, settings: &IndexModel, model: &Model, epoch: Dat
         None => (Shape::Members(p.members.as_slice().into()), vec![(source("member".into()), 1.0)]),
     };
     let mut factors = vec![Factor { value, part: Part::Model, shape, sources }];
-    let deviation = (model.file.s2 * p.pair_correlation).sqrt();
+    let deviation = (model.file.s2 * unsure * p.pair_correlation).sqrt();
     if deviation > 0.0 {
         let lasting = settings.residual_correlation;
         let sources = vec![
@@ -1187,7 +1197,7 @@ mod tests {
     }
 
     // One pixel by hand: exp(0.8 + 4.9 x 0.6) t d.m./ha; its ln variance from the coefficients is 0.04 - 2 x 0.06 x 0.6 +
-    // 0.1 x 0.36 = 0.004, so the cv of a lognormal is sqrt(exp(0.004) - 1).
+    // 0.1 x 0.36 = 0.004, times 58 / 56 as it was estimated, so the cv of a lognormal is sqrt(exp(0.004 x 58 / 56) - 1).
     #[test]
     fn one_pixel_is_exact() {
         let model = model(&exponential());
@@ -1199,8 +1209,8 @@ mod tests {
         let stock = &tonnes(&model, &settings(), [&one, &one], 20_000).stocks[&(A, Pool::Aboveground)];
         let expected = 0.51 * p.agb_t_per_ha;
         assert!((stock.spread.estimate / expected - 1.0).abs() < 1e-12);
-        assert!((stock.parts[0].sqrt() / expected / 0.004f64.exp_m1().sqrt() - 1.0).abs() < 0.01);
-        assert!((stock.parts[2].sqrt() / expected / 0.04f64.exp_m1().sqrt() - 1.0).abs() < 0.01);
+        assert!((stock.parts[0].sqrt() / expected / (0.004f64 * 58.0 / 56.0).exp_m1().sqrt() - 1.0).abs() < 0.01);
+        assert!((stock.parts[2].sqrt() / expected / (0.04f64 * 58.0 / 56.0).exp_m1().sqrt() - 1.0).abs() < 0.01);
     }
 
     // The one lognormal factor of an uneven parcel against the simulation of every pixel with every draw of the coefficients.
@@ -1233,6 +1243,8 @@ mod tests {
                 .collect();
             let mean = means.iter().sum::<f64>() / means.len() as f64;
             let se = (means.iter().map(|m| (m - mean).powi(2)).sum::<f64>() / (means.len() - 1) as f64).sqrt();
+            // What is simulated here takes the covariance for known; the model has it from 58 degrees of freedom.
+            let se = se * (58.0f64 / 56.0).sqrt();
             assert!((stock.parts[0].sqrt() / se - 1.0).abs() < 0.02, "{form:?}: {} {se}", stock.parts[0].sqrt());
             assert!((stock.spread.estimate / mean - 1.0).abs() < 0.01, "{form:?}");
         }
