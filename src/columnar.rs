@@ -188,18 +188,25 @@ impl Reader {
     ///
     /// # Errors
     /// A damaged file.
-    pub fn read(self, row_groups: Option<Vec<usize>>, columns: Option<&[&str]>) -> Result<Vec<RecordBatch>> {
-        let path = self.path;
-        let mut builder = self.builder.with_batch_size(1 << 16);
+    pub fn read(mut self, row_groups: Option<Vec<usize>>, columns: Option<&[&str]>) -> Result<Vec<RecordBatch>> {
         if let Some(groups) = row_groups {
-            builder = builder.with_row_groups(groups);
+            self.builder = self.builder.with_row_groups(groups);
         }
         if let Some(columns) = columns {
-            let mask = parquet::arrow::ProjectionMask::columns(builder.parquet_schema(), columns.iter().copied());
-            builder = builder.with_projection(mask);
+            let mask = parquet::arrow::ProjectionMask::columns(self.builder.parquet_schema(), columns.iter().copied());
+            self.builder = self.builder.with_projection(mask);
         }
-        let reader = builder.build().map_err(|e| damaged(&path, &e.to_string()))?;
-        reader.map(|b| b.map_err(|e| damaged(&path, &e.to_string()))).collect()
+        self.batches(1 << 16)?.collect()
+    }
+
+    /// Reads all rows, so many at once: of rows that are large, few are in memory.
+    ///
+    /// # Errors
+    /// A damaged file, here or in a batch.
+    pub fn batches(self, rows: usize) -> Result<impl Iterator<Item = Result<RecordBatch>>> {
+        let path = self.path;
+        let reader = self.builder.with_batch_size(rows).build().map_err(|e| damaged(&path, &e.to_string()))?;
+        Ok(reader.map(move |b| b.map_err(|e| damaged(&path, &e.to_string()))))
     }
 }
 

@@ -87,7 +87,9 @@ fn read(path: &Path, block: &Block, identities: &[String]) -> Result<Option<Kept
     let by_key: BTreeMap<String, usize> =
         block.parcels.iter().map(|p| (batch.parcels[*p].key.to_string(), *p)).collect();
     let mut kept = Kept { looks: taken.len(), parcels: BTreeMap::new() };
-    for rows in reader.read(None, None)? {
+    // A parcel at once: a column of all would be moved over and over while it grows.
+    for rows in reader.batches(1)? {
+        let rows = rows?;
         let keys: &StringArray = column(&rows, "footprint_key", path)?;
         let held: &UInt32Array = column(&rows, "states_held", path)?;
         let states: &BinaryArray = column(&rows, "states", path)?;
