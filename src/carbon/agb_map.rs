@@ -513,27 +513,18 @@ pub fn chain(evidence: &Evidence, params: &AgbMap, readings: &Readings) -> Asses
     // One class of roots for the parcel: that of the mean biomass over the epochs.
     let mean = chosen.values().map(|(_, r)| r.density_t_per_ha).sum::<f64>() / chosen.len().max(1) as f64;
     let mean_agb = if params.unit == Unit::CarbonTPerHa { mean / cf.value.get() } else { mean };
-    let mut pools: Vec<(Pool, Vec<usize>)> = Vec::new();
-    for pool in evidence.pools {
-        match (pool, &forest_type.root_to_shoot) {
-            (Pool::Aboveground, _) => pools.push((*pool, shared.clone())),
-            (Pool::Belowground, Some(classes)) => {
-                let agb = AgbDensity::new(mean_agb).map_err(|e| refuse(None, e.to_string()))?;
-                let ratio = set.class(classes, agb).map_err(|e| refuse(None, e.to_string()))?;
-                let cv = ratio.cv().unwrap_or(0.0);
-                let roots = chain.factor(lognormal(Part::Allometry, classes, ratio.value, cv));
-                pools.push((*pool, [shared.as_slice(), &[roots]].concat()));
-            }
-            (Pool::Belowground | Pool::DeadWood | Pool::Litter | Pool::Soil | Pool::Total, _) => {
-                let message = format!(
-                    "pool {pool}: forest type {type_id:?} of parameter set {:?} has no value for it beside a biomass map; leave \
-                     the pool out, or use a set that has one",
-                    set.name()
-                );
-                return Err(refuse(None, message));
-            }
+    let roots = match forest_type.root_to_shoot.as_ref().filter(|_| evidence.pools.contains(&Pool::Belowground)) {
+        Some(classes) => {
+            let agb = AgbDensity::new(mean_agb).map_err(|e| refuse(None, e.to_string()))?;
+            Some((classes, set.class(classes, agb).map_err(|e| refuse(None, e.to_string()))?))
         }
-    }
+        None => None,
+    };
+    let pools = evidence.living_pools(METHOD, type_id, &shared, || {
+        let (classes, ratio) = roots?;
+        let cv = ratio.cv().unwrap_or(0.0);
+        Some(chain.factor(lognormal(Part::Allometry, classes, ratio.value, cv)))
+    })?;
     if chosen.values().any(|(_, r)| r.density_t_per_ha > DOUBTFUL_T_PER_HA || r.se_t_per_ha == 0.0) {
         chain.flags.push(Flag::BiomassDoubtful);
         chain.status = Status::ScreeningOnly;

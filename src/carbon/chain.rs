@@ -248,6 +248,38 @@ impl Evidence<'_> {
         })
     }
 
+    /// Factors of each pool that is asked for, of a method that knows aboveground biomass alone: its carbon is the product of
+    /// `above`; below ground it is that times the ratio of roots to shoots, a factor that `roots` makes where the set has one.
+    ///
+    /// # Errors
+    /// A pool that neither says anything of.
+    pub fn living_pools(
+        &self,
+        method: &str,
+        type_id: &str,
+        above: &[usize],
+        mut roots: impl FnMut() -> Option<usize>,
+    ) -> Result<Vec<(Pool, Vec<usize>)>, Refusal> {
+        let of_pool = |pool: &Pool| {
+            let unknown = match pool {
+                Pool::Aboveground => return Ok((*pool, above.to_vec())),
+                Pool::Belowground => match roots() {
+                    Some(roots) => return Ok((*pool, [above, &[roots]].concat())),
+                    None => format!(
+                        "parameter set {:?} has no root-to-shoot ratio for forest type {type_id:?}; leave the pool out, or \
+                         use a set that has one",
+                        self.parameters.name()
+                    ),
+                },
+                Pool::DeadWood | Pool::Litter | Pool::Soil | Pool::Total => {
+                    format!("{method} says nothing of it; leave it out, or measure it")
+                }
+            };
+            Err(Refusal { epoch: None, reason: Reason::OutOfModelDomain, message: format!("pool {pool}: {unknown}") })
+        };
+        self.pools.iter().map(of_pool).collect()
+    }
+
     /// Whether what happened between two dates was watched: a change method judged the parcel, and clear scenes reach from
     /// one date to the other, give or take half a year.
     pub fn watched(&self, one: Date, other: Date) -> bool {

@@ -42,7 +42,7 @@ use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 
 use super::chain::{Assessed, Chain, Epoch, Evidence, Factor, Part, Refusal, Shape, Term};
-use super::{Flag, ParameterError, Pool, Status};
+use super::{Flag, ParameterError, Status};
 use crate::detect::composite::Season;
 use crate::digest::Sha256;
 use crate::error::{Error, Reason, Result};
@@ -964,29 +964,10 @@ pub fn chain(
     if let Some(cv) = settings.plot_agb_cv.filter(|cv| *cv > 0.0) {
         carbon.push(chain.factor(Factor::lognormal(Part::Allometry, source("plot_agb"), 1.0, cv)));
     }
-    let mut pools = Vec::with_capacity(evidence.pools.len());
-    for pool in evidence.pools {
-        let of_pool = match (pool, factors.root_to_shoot, &forest_type.root_to_shoot) {
-            (Pool::Aboveground, ..) => carbon.clone(),
-            (Pool::Belowground, Some(ratio), Some(id)) => {
-                let roots = chain.factor(parameter(id, ratio.value, ratio.se));
-                [carbon.as_slice(), &[roots]].concat()
-            }
-            (Pool::Belowground, ..) => {
-                let message = format!(
-                    "pool belowground: forest type {type_id:?} has no root-to-shoot ratio in parameter set {:?}; leave the \
-                     pool out, or use a set that has one",
-                    set.name()
-                );
-                return Err(refuse(None, Reason::OutOfModelDomain, message));
-            }
-            (Pool::DeadWood | Pool::Litter | Pool::Soil | Pool::Total, ..) => {
-                let message = format!("pool {pool}: {METHOD} says nothing of it; leave it out, or measure it");
-                return Err(refuse(None, Reason::OutOfModelDomain, message));
-            }
-        };
-        pools.push((*pool, of_pool));
-    }
+    let pools = evidence.living_pools(METHOD, type_id, &carbon, || {
+        let (ratio, id) = factors.root_to_shoot.zip(forest_type.root_to_shoot.as_ref())?;
+        Some(chain.factor(parameter(id, ratio.value, ratio.se)))
+    })?;
 
     let mut refused = Vec::new();
     for epoch in evidence.epochs {
@@ -1083,6 +1064,7 @@ mod tests {
     use super::super::draw::Draws;
     use super::super::monte_carlo::{MonteCarlo, Tonnes};
     use super::*;
+    use crate::carbon::Pool;
     use crate::units::Hectares;
     use jiff::civil::date;
     use std::collections::BTreeSet;

@@ -11,9 +11,9 @@
 //! What it does not do: dead wood, litter and soil have no default here and are refused; endmembers (`index_bare`,
 //! `index_full`) that are wrong scale all covers alike and are not in the error.
 
+use super::ParameterSet;
 use super::biomass::{self, CoverError, Tier1Cover, cover_at, method_flags};
 use super::chain::{Assessed, Chain, Epoch, Evidence, Factor, Part, Refusal, Term};
-use super::{ParameterSet, Pool};
 use crate::error::Reason;
 use crate::units::{AgbDensity, Estimate, Fraction};
 
@@ -52,28 +52,10 @@ pub fn chain(evidence: &Evidence, params: &Tier1Cover) -> Assessed {
     let (agb, cf) = (factors.aboveground, factors.carbon_fraction);
     let full = chain.factor(lognormal(Part::Model, &forest_type.aboveground, agb.value.get(), agb.se.get()));
     let carbon = chain.factor(lognormal(Part::Allometry, &forest_type.carbon_fraction, cf.value.get(), cf.se.get()));
-    let mut pools = Vec::with_capacity(evidence.pools.len());
-    for pool in evidence.pools {
-        let of_pool = match (pool, factors.root_to_shoot, &forest_type.root_to_shoot) {
-            (Pool::Aboveground, ..) => vec![full, carbon],
-            (Pool::Belowground, Some(ratio), Some(id)) => {
-                vec![full, carbon, chain.factor(lognormal(Part::Allometry, id, ratio.value, ratio.se))]
-            }
-            (Pool::Belowground, ..) => {
-                let message = format!(
-                    "pool belowground: forest type {type_id:?} has no root-to-shoot ratio in parameter set {:?}; leave the \
-                     pool out, or use a set that has one",
-                    set.name()
-                );
-                return Err(refuse(None, Reason::OutOfModelDomain, message));
-            }
-            (Pool::DeadWood | Pool::Litter | Pool::Soil | Pool::Total, ..) => {
-                let message = format!("pool {pool}: {METHOD} has no default value; leave it out, or measure it");
-                return Err(refuse(None, Reason::OutOfModelDomain, message));
-            }
-        };
-        pools.push((*pool, of_pool));
-    }
+    let pools = evidence.living_pools(METHOD, type_id, &[full, carbon], || {
+        let (ratio, id) = factors.root_to_shoot.zip(forest_type.root_to_shoot.as_ref())?;
+        Some(chain.factor(lognormal(Part::Allometry, id, ratio.value, ratio.se)))
+    })?;
 
     let none = Vec::new();
     let observations = evidence.observations.iter().find(|(i, _)| ***i == *params.index).map_or(&none, |(_, o)| o);
@@ -112,6 +94,7 @@ mod tests {
     use super::super::monte_carlo::MonteCarlo;
     use super::super::{Flag, Status};
     use super::*;
+    use crate::carbon::Pool;
     use crate::series::Observation;
     use crate::units::Hectares;
     use jiff::civil::{Date, date};
@@ -187,7 +170,7 @@ mod tests {
         let above = [Pool::Aboveground];
         assert!(message(None, &above, &params()).starts_with("attribute forest_type: found nothing"));
         assert!(message(Some("moss"), &above, &params()).contains("\"moss\""));
-        assert!(message(Some("针叶林"), &[Pool::Soil], &params()).starts_with("pool soil: tier1_cover has no default"));
+        assert!(message(Some("针叶林"), &[Pool::Soil], &params()).starts_with("pool soil: tier1_cover says nothing of it"));
         let typed = Tier1Cover { forest_type: Some("temperate_mountain_oak".into()), ..params() };
         assert!(assessed(None, &above, &typed, 0.5).is_ok());
     }
