@@ -92,8 +92,8 @@ fn credited(set: &str, scheme: &str, stands: &[(&str, &str, &str, &str)]) -> Pro
         .replace(
             "[biomass.inventory]\n",
             "[change.two_date]\nindex = \"ndvi\"\nbefore = [\"2018-06-01\", \"2018-09-30\"]\nafter = [\"2020-06-01\", \
-             \"2020-09-30\"]\nmin_drop = 0.5\n[biomass.inventory]\nsurveyed_on = \"2018-07-01\"\nvolume_cv = 0.1\n\
-             increment_m3_per_ha_a = 6.0\nincrement_cv = 0.1\necological_zone = \"temperate\"\n",
+             \"2020-09-30\"]\nmin_drop = 0.5\n[biomass.inventory]\nsurveyed_on = \"2018-07-01\"\nvolume_cv = 0.05\n\
+             increment_m3_per_ha_a = 6.0\nincrement_cv = 0.05\necological_zone = \"temperate\"\n",
         )
         .replace("ipcc-2006", set)
         .replace("[account]\n", &format!("[account]\ndeduction = \"{scheme}\"\n"));
@@ -260,7 +260,7 @@ fn what_may_be_credited_is_totalled_and_not_of_controls_and_losses() {
     let of = |group: &str| totals.iter().find(|t| t[0] == group && t[1] == "creditable");
     let all = of("all").unwrap();
     let sum: f64 = all[3].parse().unwrap();
-    assert!(all[2] == "2" && (sum / (value(0, 3) + value(1, 3)) - 1.0).abs() < 1e-9, "{all:?}");
+    assert!(all[2] == "2" && (sum / (value(0, 3) + value(1, 3)) - 1.0).abs() < 1e-7, "{all:?}");
     assert!(of("reserve").is_some() && of("reference").is_none() && of("damaged").is_none());
     // Both parcels have the wood density, expansion and roots of one species: half-widths nearly add up, and no more.
     let half = |low: f64, high: f64| (high - low) / 2.0;
@@ -338,7 +338,7 @@ fn methods_sources_and_the_working_of_the_deduction_stand_on_the_page() {
             record["parameter_set"]["names_sha256"].as_str().unwrap(),
             "未批准 not approved",
             "Equation 2.5",
-            "volume_cv = 0.1",
+            "volume_cv = 0.05",
             "with 10,000 draws of each source of error, seed 1, algorithm",
             "储量差法",
         ]) {
@@ -359,7 +359,7 @@ fn methods_sources_and_the_working_of_the_deduction_stand_on_the_page() {
         shows(&last(item("ΔC × 44/12 = "), " t CO₂e"), &delta[1], "change in CO2e");
         shows(&last(item("U = 100 × ("), " %"), &delta[2], "uncertainty");
         let working = item(&format!("{scheme}: "));
-        if delta[3].is_empty() {
+        if delta[3].parse::<f64>().is_err() {
             assert!(working.ends_with('—') && section.contains("more uncertain than the rule accepts"), "{working}");
         } else {
             shows(working.trim_end_matches(" %").rsplit(' ').next().unwrap(), &delta[3], "deduction");
