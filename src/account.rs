@@ -155,7 +155,10 @@ impl Tables<'_> {
                 for (parcel, mut assessment) in members.iter().zip(some) {
                     let tonnes = std::mem::take(&mut assessment.tonnes);
                     let share = accounting.and_then(|a| a.own_share.get(&parcel.id)).copied().unwrap_or(1.0);
-                    let credited = assessment.deltas.iter().filter_map(|d| d.delta.credited_part()).collect();
+                    // The column of the deltas is the rule's arithmetic; what may be added up hangs on what a parcel is for.
+                    let creditable = parcel.kind.is_none_or(Kind::is_creditable);
+                    let rows = assessment.deltas.iter().filter(|_| creditable);
+                    let credited = rows.filter_map(|d| d.delta.credited_part()).collect();
                     totals.add(parcel.kind.map(Kind::name), parcel.area_ha, share, &tonnes, &credited);
                     let stocks: Vec<_> = assessment.stocks.iter().map(|r| &r.stock).collect();
                     let deltas: Vec<_> = assessment.deltas.iter().map(|r| &r.delta).collect();

@@ -380,9 +380,6 @@ fn carbon(
                 {
                     doubt(&mut delta, losses, changes, area, within);
                 }
-                if parcel.kind.is_some_and(|kind| !kind.is_creditable()) {
-                    delta.credit_nothing();
-                }
                 // A period that the method never watched has no loss of 0 hectares.
                 let outside = watched.is_none_or(|(from, to)| end <= from || start >= to);
                 out.deltas.push(DeltaRow {

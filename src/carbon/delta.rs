@@ -76,15 +76,10 @@ impl Delta {
         Some(((self.period_start, self.period_end), credited / self.delta_t_co2e))
     }
 
-    /// Takes the change out of what may be credited, because of what the parcel is for; the number may still be issued.
-    pub fn credit_nothing(&mut self) {
-        self.creditable_t_co2e = self.creditable_t_co2e.map(|_| 0.0);
-    }
-
     /// Takes the change out of what may be issued, and says why.
     pub fn restrict(&mut self, why: Flag) {
         self.status = Status::ScreeningOnly;
-        self.credit_nothing();
+        self.creditable_t_co2e = self.creditable_t_co2e.map(|_| 0.0);
         self.flags.push(why);
         self.flags.sort();
         self.flags.dedup();

@@ -170,7 +170,9 @@ mod tests {
         let above = [Pool::Aboveground];
         assert!(message(None, &above, &params()).starts_with("attribute forest_type: found nothing"));
         assert!(message(Some("moss"), &above, &params()).contains("\"moss\""));
-        assert!(message(Some("针叶林"), &[Pool::Soil], &params()).starts_with("pool soil: tier1_cover says nothing of it"));
+        assert!(
+            message(Some("针叶林"), &[Pool::Soil], &params()).starts_with("pool soil: tier1_cover says nothing of it")
+        );
         let typed = Tier1Cover { forest_type: Some("temperate_mountain_oak".into()), ..params() };
         assert!(assessed(None, &above, &typed, 0.5).is_ok());
     }

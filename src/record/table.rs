@@ -519,7 +519,7 @@ pub fn totals_schema() -> SchemaRef {
         text("group", "all, or a kind of parcel"),
         text(
             "quantity",
-            "stock, delta, or creditable: what the named rule allows of the deltas, over the parcels of which it allows anything",
+            "stock, delta, or creditable: what the named rule allows of the deltas, over the parcels of which it allows anything, without kinds reference and damaged",
         ),
         maybe_day("period_start", "first day of the period of a delta or of what is creditable; null for a stock"),
         day("period_end", "last day of that period; the epoch of a stock"),
@@ -631,8 +631,7 @@ pub fn deltas_schema() -> SchemaRef {
         maybe(
             "creditable_t_co2e",
             "t",
-            "tonnes of CO2 equivalent that the scheme allows; null without a scheme, 0 for screening and for parcels of kind \
-             reference or damaged",
+            "tonnes of CO2 equivalent that the scheme allows; null without a scheme, 0 for screening",
         ),
         number("annual_t_co2e_per_ha", "t ha-1 year-1", "delta_t_co2e per year of 365.25 days and hectare"),
         maybe(

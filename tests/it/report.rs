@@ -254,7 +254,8 @@ fn what_may_be_credited_is_totalled_and_not_of_controls_and_losses() {
     let deltas = columns(&tables.join("deltas.parquet"), &names);
     let value = |row: usize, column: usize| deltas[row][column].parse::<f64>().unwrap();
     assert!((0..4).all(|i| deltas[i][1] == "issuable" && value(i, 2) > 0.0), "{deltas:?}");
-    assert!(value(0, 3) > 0.0 && value(1, 3) > 0.0 && value(2, 3) == 0.0 && value(3, 3) == 0.0, "{deltas:?}");
+    // The rule's arithmetic knows no kinds; what is added up does.
+    assert!((0..4).all(|i| value(i, 3) > 0.0), "{deltas:?}");
     let names = ["group", "quantity", "parcels", "sum_t_co2e", "ci90_lower_t_co2e", "ci90_upper_t_co2e"];
     let totals = columns(&tables.join("totals.parquet"), &names);
     let of = |group: &str| totals.iter().find(|t| t[0] == group && t[1] == "creditable");
