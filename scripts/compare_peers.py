@@ -17,6 +17,8 @@ start and all files written, the peers without start and imports. Ratios are med
 The peers' figures are their own: one that samples its memory while it runs counts that as CPU time, the more of it the longer
 it waits for a busy machine, so ratios from a loaded machine flatter lintan.
 
+The change methods have a comparison of their own, compare_change.py.
+
 Exit code 1 when tables disagree, 2 when something needed is absent or fails.
 """
 import argparse
